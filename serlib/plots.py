@@ -1,0 +1,162 @@
+"""The figures of the book: one style, one colour per emotion, one look per kind of result.
+
+Colours are from the palette of Okabe and Ito, which colour-blind readers can tell apart. Figures are
+transparent with grey text, so that they read on a light and on a dark page. Used by all chapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from serlib.corpora.records import EMOTIONS, Segment
+
+INK = "#7b7b7b"
+"""Text and axes: the grey that has the same contrast to white and to the dark page."""
+
+EMOTION_COLOURS = {"angry": "#d55e00", "happy": "#e69f00", "neutral": "#8c8c8c", "sad": "#0f86c9"}
+ACCENT, SECOND, THIRD = "#0f86c9", "#d55e00", "#009e73"
+SHADES = LinearSegmentedColormap.from_list("shades", ["#0f86c900", "#0f86c9ff"])
+"""From transparent to blue: for matrices and attention on any background."""
+
+
+def use_style() -> None:
+    """Set the book's look for all figures that follow: call it once at the top of a chapter."""
+    sns.set_theme(style="ticks", palette=[ACCENT, SECOND, THIRD, "#cc79a7", "#e69f00"])
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (5.6, 3.4),
+            "figure.dpi": 150,
+            "figure.facecolor": "none",
+            "figure.constrained_layout.use": True,
+            "savefig.transparent": True,
+            "savefig.facecolor": "none",
+            "axes.facecolor": "none",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11.5,
+            "axes.titleweight": "bold",
+            "axes.labelsize": 11,
+            "xtick.labelsize": 10,
+            "ytick.labelsize": 10,
+            "legend.fontsize": 10,
+            "legend.frameon": False,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.titlecolor": INK,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "font.size": 11,
+            "font.family": "DejaVu Sans",
+        }
+    )
+
+
+def scores(table: pd.DataFrame, *, ceilings: Mapping[str, float], chance: float, title: str, xlabel: str) -> Figure:
+    """Draw one score per system with its interval, and the ceilings that no model can pass.
+
+    Args:
+        table: a row per system, in the order to draw; columns `estimate`, `low`, `high` in [0, 1].
+        ceilings: name of a ceiling to its value in [0, 1].
+        chance: score of a guess, in [0, 1].
+        title: the message of the figure.
+        xlabel: the metric, with what the interval is.
+    """
+    figure, axes = plt.subplots(figsize=(5.6, 1.5 + 0.38 * len(table)))
+    rows = np.arange(len(table))[::-1]
+    estimate = 100 * table["estimate"].to_numpy()
+    errors = np.abs(100 * table[["low", "high"]].to_numpy().T - estimate)
+    axes.errorbar(estimate, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3, markersize=6)
+    for row, value in zip(rows, estimate, strict=True):
+        axes.annotate(f"{value:.1f}", (value, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
+    axes.axvline(100 * chance, color=INK, linestyle=":", linewidth=1)
+    axes.text(100 * chance, len(table) - 0.3, "chance", ha="center", va="bottom", fontsize=9)
+    for name, value in ceilings.items():
+        axes.axvline(100 * value, color=SECOND, linestyle="--", linewidth=1)
+        axes.text(100 * value, len(table) - 0.3, name, ha="center", va="bottom", fontsize=9, color=SECOND)
+    axes.set(yticks=rows, yticklabels=table.index, ylim=(-0.6, len(table) - 0.4), xlabel=xlabel)
+    axes.set_title(title, pad=22)
+    return figure
+
+
+def confusion(matrix: np.ndarray, axes: Axes, title: str) -> None:
+    """Draw a confusion matrix as row percentages: what became of the utterances of each emotion.
+
+    Args:
+        matrix: (4, 4) counts, rows are the true emotions.
+        axes: where to draw.
+        title: name of the system.
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap=SHADES, vmin=0, vmax=100)
+    for (row, column), value in np.ndenumerate(share):
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 60 else INK)
+    ticks = range(len(EMOTIONS))
+    axes.set(xticks=ticks, yticks=ticks, yticklabels=EMOTIONS, title=title, xlabel="predicted", ylabel="true")
+    axes.set_xticklabels(EMOTIONS, rotation=45, ha="right")
+    axes.tick_params(length=0)
+    sns.despine(ax=axes, left=True, bottom=True)
+
+
+def word_weights(
+    words: Sequence[str], weights: np.ndarray, axes: Axes, title: str, marked: Mapping[int, str] | None = None
+) -> None:
+    """Draw one bar per word: how much attention it received.
+
+    Args:
+        words: the words of the utterance.
+        weights: (words,) attention weights.
+        axes: where to draw.
+        title: what to see.
+        marked: index of a word to the colour of its bar.
+    """
+    colours = [(marked or {}).get(index, ACCENT) for index in range(len(words))]
+    axes.bar(range(len(words)), weights, color=colours, width=0.75)
+    axes.axhline(1 / len(words), color=INK, linestyle=":", linewidth=1)
+    axes.set(xticks=range(len(words)), title=title, ylabel="attention weight")
+    axes.set_xticklabels(words, rotation=60, ha="right")
+
+
+def waveform(samples: np.ndarray, rate: int, axes: Axes, words: Sequence[Segment] = (), colour: str = ACCENT) -> None:
+    """Draw a waveform with its words under it.
+
+    Args:
+        samples: (samples,) in [-1, 1].
+        rate: samples per second.
+        axes: where to draw.
+        words: alignment in seconds; boundaries are drawn as thin lines.
+        colour: of the waveform.
+    """
+    axes.plot(np.arange(len(samples)) / rate, samples, color=colour, linewidth=0.4)
+    for word in words:
+        axes.axvline(word.start, color=INK, linewidth=0.5)
+        middle = (word.start + word.end) / 2
+        axes.text(middle, -1.12, word.label, rotation=60, ha="right", va="top", rotation_mode="anchor", fontsize=9)
+    axes.set(ylim=(-1, 1), ylabel="amplitude", xlim=(0, len(samples) / rate))
+
+
+def learning(history: pd.DataFrame, title: str) -> Figure:
+    """Draw training and development loss over updates, one thin line per run.
+
+    Args:
+        history: columns `run`, `step`, `train_loss`, `dev_loss`.
+        title: what to see.
+    """
+    figure, axes = plt.subplots()
+    for name, label, colour in (("train_loss", "training", ACCENT), ("dev_loss", "development", SECOND)):
+        for number, (_, run) in enumerate(history.groupby("run")):
+            axes.plot(run["step"], run[name], color=colour, linewidth=1, label=None if number else label)
+    axes.set(xlabel="updates", ylabel="cross-entropy (nats)", title=title)
+    axes.legend()
+    return figure
