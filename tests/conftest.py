@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from serlib import corpora
-from serlib.corpora.records import Corpus
-from serlib.corpora.synthetic import make_if_absent
+if TYPE_CHECKING:
+    from serlib.corpora.records import Corpus
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,8 @@ def own_cache(shared_folder: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def synthetic_root(shared_folder: Path) -> Path:
     """The folder of a synthetic corpus of 200 utterances; do not write into it."""
+    from serlib.corpora.synthetic import make_if_absent
+
     root = shared_folder / "synthetic-200"
     make_if_absent(root, utterances=200, progress=False)
     return root
@@ -39,4 +41,6 @@ def synthetic_root(shared_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def synthetic(synthetic_root: Path) -> Corpus:
     """The four classes of that corpus."""
+    from serlib import corpora
+
     return corpora.load("synthetic", synthetic_root, progress=False).four_class()

@@ -1,0 +1,109 @@
+# Speech Emotion Recognition, Reproduced. `make help` lists the targets; each makes its own environment first.
+
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/.ready
+REPORTS := _build/reports
+
+# The first Python on the path that is 3.11 or 3.12; `make PYTHON=/path/to/python3.12 ...` chooses another.
+SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
+	$$python -c '$(SUITABLE)' >/dev/null 2>&1 && { command -v $$python; break; }; done)
+
+# Notebooks run in this environment's kernel, whatever is installed for the user or set in the shell.
+export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter
+export JUPYTER_PREFER_ENV_PATH := 1
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+# $(call orelse,MESSAGE): what to say when the command before it fails.
+orelse = || { status=$$?; printf '\n%s\n' "make $@: $(1)" >&2; exit $$status; }
+
+.DEFAULT_GOAL := help
+.PHONY: help env corpus book test lint unit notebooks html refresh format clean distclean
+
+help:
+	@echo "make book       make the environment and the synthetic corpus, run every chapter, build the book"
+	@echo "make test       lint, unit, notebooks and html, one after the other: what must pass before a change goes in"
+	@echo "make lint       check style and formatting (ruff)"
+	@echo "make unit       run the unit tests (pytest)"
+	@echo "make notebooks  run every chapter and compare with its stored outputs (nbval)"
+	@echo "make html       build the book from the stored outputs; warnings are errors"
+	@echo "make refresh    run the chapters in place to renew their stored outputs; CHAPTERS=\"intro yoon2018\" for some"
+	@echo "make format     format the code and mend what ruff can mend"
+	@echo "make corpus     make the synthetic corpus in the cache folder"
+	@echo "make env        make the environment in $(VENV)"
+	@echo "make clean      remove what was built; make distclean removes the environment too"
+
+env: $(READY)
+
+$(READY): requirements.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "No Python 3.11 or 3.12 with venv was found. Install one from https://www.python.org/downloads/" >&2; \
+	  echo "(on Debian and Ubuntu: apt-get install python3.12 python3.12-venv), or name yours: make PYTHON=/path/to/python3.12 ..." >&2; \
+	  exit 1; fi
+	@"$(PYTHON)" -c '$(SUITABLE)' || { \
+	  echo "$(PYTHON) is not a Python 3.11 or 3.12 with venv. Name another one: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@echo "Making the environment in $(VENV) with $(PYTHON); torch and its libraries take a few minutes"
+	"$(PYTHON)" -m venv "$(VENV)" $(call orelse,could not make $(VENV). Is the folder writable and the disk not full?)
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+	  $(call orelse,could not install requirements.txt. Is there a network and are 6 GB free? Then run make env again.)
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+	  $(call orelse,could not install serlib from this folder. The message above says why.)
+	@"$(BIN)/python" -c "import matplotlib.pyplot, torch, opensmile" \
+	  $(call orelse,a library does not load. Run make distclean and start again with a Python from python.org.)
+	@touch $@
+
+corpus: $(READY)
+	"$(BIN)/python" -c 'from serlib import corpora; c = corpora.load("synthetic"); print(len(c), "utterances in", c.root)' \
+	  $(call orelse,could not make the synthetic corpus. SERLIB_CACHE names the folder that it is kept in.)
+
+book: corpus
+	"$(BIN)/python" workflow/run_chapters.py stage --execute _build/source \
+	  $(call orelse,a chapter could not be run. The message above names it.)
+	"$(BIN)/jupyter-book" build --all -W -n --keep-going --path-output . _build/source \
+	  $(call orelse,the pages could not be built without warnings. The lines with WARNING above say where.)
+	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
+
+test: $(READY)
+	@rm -rf $(REPORTS); start=$$(date +%s); \
+	for step in lint unit notebooks html; do \
+	  echo "== $$step"; before=$$(date +%s); \
+	  $(MAKE) --no-print-directory $$step || exit 1; \
+	  echo "== $$step: $$(( $$(date +%s) - before )) s"; \
+	done; \
+	echo "make test: everything passed in $$(( $$(date +%s) - start )) s"
+
+lint: $(READY)
+	@"$(BIN)/ruff" check . $(call orelse,ruff found the above. make format mends what can be mended automatically.)
+	@"$(BIN)/ruff" format --check . $(call orelse,files are not formatted. Run make format.)
+
+format: $(READY)
+	"$(BIN)/ruff" check --fix . $(call orelse,the rest needs a human hand.)
+	"$(BIN)/ruff" format .
+
+unit: $(READY)
+	@"$(BIN)/python" -m pytest -n auto --junitxml=$(REPORTS)/unit.xml \
+	  $(call orelse,a test failed. Run it alone: $(VENV)/bin/python -m pytest FILE::TEST)
+
+notebooks: corpus
+	@chapters=$$("$(BIN)/python" workflow/run_chapters.py list) && \
+	TQDM_DISABLE=1 "$(BIN)/python" -m pytest --nbval --nbval-sanitize-with=tests/notebooks.cfg \
+	  --nbval-cell-timeout=3600 --junitxml=$(REPORTS)/notebooks.xml $$chapters \
+	  $(call orelse,a chapter fails or prints something else than it stores. If the new output is right run make refresh.)
+
+html: $(READY)
+	@"$(BIN)/python" workflow/run_chapters.py stage _build/check/source $(call orelse,could not copy the book to _build/check.)
+	@"$(BIN)/jupyter-book" build --all -W -n --keep-going --path-output _build/check _build/check/source \
+	  $(call orelse,the pages could not be built without warnings. The lines with WARNING above say where.)
+
+refresh: corpus
+	"$(BIN)/python" workflow/colab.py
+	"$(BIN)/python" workflow/run_chapters.py refresh $(CHAPTERS) $(call orelse,a chapter could not be run. The message above names it.)
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+
+distclean: clean
+	rm -rf "$(VENV)" .cache *.egg-info

@@ -1,0 +1,168 @@
+"""Run the chapters of the book: into a staging folder for `make book`, or in place to renew their stored outputs.
+
+A chapter whose notebook metadata names a corpus in `serlib.needs` (say `ravdess`) runs only where that corpus is:
+in the folder that `SERLIB_RAVDESS` names, or in the cache folder. Elsewhere it keeps its stored outputs.
+
+    python workflow/run_chapters.py list                    the chapters that can run here; on stderr, why others cannot
+    python workflow/run_chapters.py stage FOLDER            copy the book with its stored outputs
+    python workflow/run_chapters.py stage FOLDER --execute  copy the book and execute what can run
+    python workflow/run_chapters.py refresh [CHAPTER ...]   execute in place
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from nbformat import NotebookNode
+
+from serlib.files import atomic, cache_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+README_FIGURE = "readme-figure"
+"""Tag of the cell whose picture the README shows."""
+
+
+def chapters() -> list[Path]:
+    """Return the notebooks of the table of contents, in order, relative to the repository."""
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    entries = [contents["root"]]
+    for part in contents["parts"]:
+        entries += [chapter["file"] for chapter in part["chapters"]]
+    notebooks = [Path(f"{entry}.ipynb") for entry in entries]
+    return [notebook for notebook in notebooks if (ROOT / notebook).is_file()]
+
+
+def missing(notebook: NotebookNode) -> str | None:
+    """Return why a chapter cannot run here, or None if it can."""
+    corpus = notebook.metadata.get("serlib", {}).get("needs")
+    if corpus is None:
+        return None
+    variable = f"SERLIB_{corpus.upper()}"
+    folder = Path(os.environ.get(variable) or cache_folder() / corpus)
+    if folder.is_dir():
+        return None
+    return f"needs the corpus {corpus}, which is not in {folder} (set {variable} to its folder)"
+
+
+def tidy(notebook: NotebookNode) -> NotebookNode:
+    """Return the notebook without what one run alone knows: times, paths, versions, progress bars."""
+    notebook.metadata = NotebookNode(
+        kernelspec=KERNEL,
+        language_info={"name": "python"},
+        **{key: notebook.metadata[key] for key in ("serlib",) if key in notebook.metadata},
+    )
+    for cell in notebook.cells:
+        for key in ("papermill", "execution", "ExecuteTime", "collapsed"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _progress_bar(output)]
+    return notebook
+
+
+def _progress_bar(output: NotebookNode) -> bool:
+    return output.output_type == "stream" and output.name == "stderr" and "\r" in output.text
+
+
+def execute(source: Path, target: Path) -> None:
+    """Execute a chapter and write it, tidied, to `target`.
+
+    Raises:
+        SystemExit: if a cell fails; the message names the chapter and what to do.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(target) as temporary:
+        try:
+            papermill.execute_notebook(
+                source, temporary, cwd=source.parent, kernel_name="python3", coalesce_streams=True, progress_bar=True
+            )
+        except papermill.PapermillExecutionError as error:
+            raise SystemExit(
+                f"{error}\n{source.name}: the cell above failed. Open the chapter in Jupyter, run it up to that cell, "
+                "mend it, and run this step again."
+            ) from None
+        notebook = tidy(nbformat.read(temporary, as_version=4))
+        nbformat.write(notebook, temporary)
+
+
+def stage(folder: Path, run: bool) -> None:
+    """Copy the book to `folder`, and execute there what can run."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, folder / name)
+    if run:
+        for chapter in runnable("keeps its stored outputs"):
+            _timed(folder / chapter, folder / chapter)
+
+
+def refresh(names: list[str]) -> None:
+    """Execute chapters in place, all that can run or those named, and renew the README's figure."""
+    for chapter in runnable("keeps its stored outputs"):
+        if not names or chapter.stem in names:
+            _timed(ROOT / chapter, ROOT / chapter)
+            for cell in nbformat.read(ROOT / chapter, as_version=4).cells:
+                if README_FIGURE in cell.metadata.get("tags", []):
+                    _save_figure(cell, ROOT / "book" / "figures" / f"{chapter.stem}.png")
+
+
+def runnable(consequence: str) -> list[Path]:
+    """Return the chapters whose data is here; say on stderr which others there are, and the consequence."""
+    found = []
+    for chapter in chapters():
+        reason = missing(nbformat.read(ROOT / chapter, as_version=4))
+        if reason is None:
+            found.append(chapter)
+        else:
+            print(f"{chapter} {reason}: it {consequence}", file=sys.stderr)
+    return found
+
+
+def _timed(source: Path, target: Path) -> None:
+    start = time.monotonic()
+    print(f"{source.relative_to(ROOT)}", file=sys.stderr)
+    execute(source, target)
+    print(f"{source.relative_to(ROOT)}: {time.monotonic() - start:.0f} s", file=sys.stderr)
+
+
+def _save_figure(cell: NotebookNode, path: Path) -> None:
+    picture = next(output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {}))
+    with atomic(path) as temporary:
+        temporary.write_bytes(base64.b64decode(picture))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list")
+    staging = actions.add_parser("stage")
+    staging.add_argument("folder", type=Path)
+    staging.add_argument("--execute", action="store_true")
+    refreshing = actions.add_parser("refresh")
+    refreshing.add_argument("chapters", nargs="*")
+    arguments = parser.parse_args()
+    if arguments.action == "list":
+        print(*runnable("is not run here"))
+        return
+    # Papermill shows its own bar on the terminal; the chapters' bars would end in their stored outputs.
+    os.environ["TQDM_DISABLE"] = "1"
+    if arguments.action == "stage":
+        stage(arguments.folder.resolve(), arguments.execute)
+    else:
+        refresh(arguments.chapters)
+
+
+if __name__ == "__main__":
+    main()
