@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
             raise _unwritable(path, error) from error
         raise
     finally:
-        if temporary.is_file():
+        with suppress(OSError):
             temporary.unlink()
 
 

@@ -1,0 +1,102 @@
+"""Corpora of emotional speech: one call, one record, whatever lies on disk.
+
+Used by all five papers; taught in chapter `corpora`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from serlib.corpora import iemocap, ravdess, synthetic
+from serlib.corpora.records import EMOTIONS, Corpus, Segment, Skip, Utterance
+from serlib.corpora.transcripts import read_transcripts, with_transcripts
+from serlib.files import cache_folder
+
+__all__ = [
+    "EMOTIONS",
+    "NAMES",
+    "Corpus",
+    "Segment",
+    "Skip",
+    "Utterance",
+    "cache_folder",
+    "load",
+    "read_transcripts",
+    "with_transcripts",
+]
+
+NAMES = ("iemocap", "ravdess", "synthetic")
+
+HOW_TO_GET = {
+    "iemocap": "IEMOCAP is free for research: ask for it at https://sail.usc.edu/iemocap/iemocap_release.htm",
+    "ravdess": "RAVDESS is open: unpack Audio_Speech_Actors_01-24.zip from https://zenodo.org/records/1188976",
+    "synthetic": f"make it: {synthetic.COMMAND} --utterances {synthetic.SIZES['paper']} --out",
+}
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    profile: str = "quick",
+    transcripts: str | Path | None = None,
+    progress: bool = True,
+) -> Corpus:
+    """Read a corpus.
+
+    Args:
+        name: `iemocap`, `ravdess` or `synthetic`. A generated tree that is read as `iemocap` is still named
+            `synthetic`, so that no result on it passes for one on human speech.
+        root: folder of the corpus. Without it, the environment variable `SERLIB_IEMOCAP`, `SERLIB_RAVDESS` or
+            `SERLIB_SYNTHETIC`, else a folder in `cache_folder()`. There the synthetic corpus is made on first use.
+        profile: `quick` or `paper`; the size of the synthetic corpus that is made (2,000 or 5,531 utterances).
+        transcripts: other transcripts in place of the reference text, a name (`asr-5.53`) or a path.
+        progress: show progress bars.
+
+    Returns:
+        the corpus; `Corpus.skipped` says what could not be read.
+
+    Raises:
+        ValueError: for an unknown name or profile, or if the folder does not hold that corpus.
+        FileNotFoundError: if the folder is not there; the message says how to get the corpus.
+
+    Example:
+        >>> corpus = load("iemocap", "/data/IEMOCAP_full_release").four_class()
+        >>> len(corpus)
+        5531
+    """
+    if name not in NAMES:
+        raise ValueError(f"unknown corpus {name!r}; expected one of {', '.join(NAMES)}")
+    if profile not in synthetic.SIZES:
+        raise ValueError(f"unknown profile {profile!r}; expected one of {', '.join(synthetic.SIZES)}")
+    root, origin = _locate(name, root, profile)
+    if name == "synthetic" and origin == "cache":
+        synthetic.make_if_absent(root, synthetic.SIZES[profile], progress=progress)
+    if not root.is_dir():
+        raise FileNotFoundError(_absent(name, root, origin))
+    if name == "ravdess":
+        corpus = ravdess.read(root, progress=progress)
+    elif name == "synthetic" or (root / synthetic.MARKER).is_file():
+        corpus = synthetic.read(root, progress=progress)
+    else:
+        corpus = iemocap.read(root, progress=progress)
+    return corpus if transcripts is None else with_transcripts(corpus, transcripts)
+
+
+def _locate(name: str, root: str | Path | None, profile: str) -> tuple[Path, str]:
+    """The folder, and who named it: `root`, the environment variable, or `cache`."""
+    variable = f"SERLIB_{name.upper()}"
+    if root is not None:
+        return Path(root).expanduser(), "root"
+    if os.environ.get(variable):
+        return Path(os.environ[variable]).expanduser(), variable
+    folder = f"synthetic-{synthetic.SIZES[profile]}" if name == "synthetic" else name
+    return cache_folder() / folder, "cache"
+
+
+def _absent(name: str, root: Path, origin: str) -> str:
+    named_by = {"root": "given as root", "cache": "the default, since neither root nor SERLIB_{} is set"}
+    where = named_by.get(origin, f"from the environment variable {origin}").format(name.upper())
+    how = f"{HOW_TO_GET[name]} {root}" if name == "synthetic" else HOW_TO_GET[name]
+    return f"no folder {root} ({where}). {how}; then pass its folder as root or set SERLIB_{name.upper()} to it"

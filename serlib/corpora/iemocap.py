@@ -1,0 +1,409 @@
+"""Reader of IEMOCAP's layout, with the irregularities of the release; the synthetic corpus uses the same layout.
+
+Source: Busso et al. 2008, "IEMOCAP: interactive emotional dyadic motion capture database". Used by the four
+categorical papers; taught in chapter `corpora`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import math
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from serlib.corpora import wav
+from serlib.corpora.records import Corpus, Segment, Skip, Utterance
+
+log = logging.getLogger(__name__)
+
+EMOTION_NAMES = {
+    "ang": "angry",
+    "hap": "happy",
+    "exc": "excited",
+    "neu": "neutral",
+    "sad": "sad",
+    "fru": "frustrated",
+    "fea": "fearful",
+    "sur": "surprised",
+    "dis": "disgusted",
+    "oth": "other",
+    "xxx": "undecided",
+}
+"""Labels of the release in full words; `undecided` is where the annotators had no majority."""
+
+LABELS, TEXTS, WAVES, ALIGNMENTS = (
+    "dialog/EmoEvaluation",
+    "dialog/transcriptions",
+    "sentences/wav",
+    "sentences/ForcedAlignment",
+)
+"""The folders of a session that are read; video and motion capture are never walked into."""
+
+FRAME = 0.01
+"""Seconds per frame of an alignment."""
+
+RATINGS = (0.0, 6.0)
+"""Mean ratings outside are damage. Annotators chose from 1 to 5, some means of the release lie a little outside."""
+
+UTTERANCE_NAME = re.compile(r"(Ses0([1-5])[FM]_(?:impro\d|script\d+_\d)\w*)_([FM])\w*")
+LABEL_LINE = re.compile(r"\[(\S+?)\s*-\s*(\S+)\]\s+(\S+)\s+(\S+)\s+\[(\S+?),\s*(\S+?),\s*(\S+?)\]\s*")
+TEXT_LINE = re.compile(r"(Ses\w++)\s*+(?:\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s*+)?+:?+\s*+(?!\[\s*\d)(.*)")
+SCRIPT = re.compile(r"script\d+_\d+")
+"""Without the letter of a second part: `script01_1b` is the same script as `script01_1`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One utterance of a label file.
+
+    Attributes:
+        id: name of the utterance, `Ses01F_impro01_F000`.
+        emotion: full English word.
+        dimensions: mean (valence, activation, dominance), or None where the numbers are damaged.
+        where: label file and line.
+    """
+
+    id: str
+    emotion: str
+    dimensions: tuple[float, float, float] | None
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the four folders of a session hold, by utterance.
+
+    Attributes:
+        folder: for instance `IEMOCAP_full_release/Session1`.
+        labels: utterance id to label.
+        texts: utterance id to (file and line, transcript).
+        waves: utterance id to waveform.
+        alignments: file name (`Ses01F_impro01_F000.wdseg`) to file; None if the session has no such folder.
+    """
+
+    folder: Path
+    labels: dict[str, Label]
+    texts: dict[str, tuple[str, str]]
+    waves: dict[str, Path]
+    alignments: dict[str, Path] | None
+
+
+def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> Corpus:
+    """Read a corpus in IEMOCAP's layout; the release gives 10,039 utterances.
+
+    An utterance needs a label, a transcript and a waveform. One that lacks any of them is left out and listed in
+    `Corpus.skipped`, and so is every line that belongs to no utterance. An utterance whose alignment is missing or
+    damaged stays, without words or phones, and is listed too. A damaged label file stops the reader, since nothing
+    tells how many utterances it has lost.
+
+    Args:
+        root: the folder that holds `Session1` to `Session5`; a tree with fewer sessions is read with a warning.
+        name: what `Corpus.name` shall be.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: if `root` is not in IEMOCAP's layout, a label file is damaged, or no utterance is left.
+        FileNotFoundError: if a session lacks its transcriptions or its waveforms.
+    """
+    root = Path(root)
+    folders = {f"Session{n}": root / f"Session{n}" for n in range(1, 6)}
+    present = [folder for folder in folders.values() if _files(folder / LABELS, (".txt",))]
+    if not present:
+        raise ValueError(
+            f"{root} is not in IEMOCAP's layout: expected Session1 to Session5 with label files in {LABELS}, "
+            f"found {_listing(root)}; give the folder that holds Session1"
+        )
+    if absent := [session for session, folder in folders.items() if folder not in present]:
+        log.warning("%s: only part of the corpus, no label files in %s", root, ", ".join(absent))
+    skipped: list[Skip] = []
+    tasks = []
+    for folder in present:
+        session = read_session(folder, skipped)
+        tasks += [(label, session) for label in session.labels.values()]
+
+    utterances: list[Utterance] = []
+    lost: list[Skip] = []
+    with ThreadPoolExecutor(8) as pool:
+        results = pool.map(lambda task: _utterance(*task), tasks)
+        for utterance, skips in tqdm(
+            results, f"Reading {name}", len(tasks), unit="utt", disable=not progress, leave=False
+        ):
+            if utterance is None:
+                lost += skips
+            else:
+                utterances.append(utterance)
+                skipped += skips
+    prefix = f"{root}{os.sep}"
+    relative = [Skip(skip.where.removeprefix(prefix).replace(os.sep, "/"), skip.why) for skip in lost + skipped]
+    if not utterances:
+        first = f"; first {relative[0].where}: {relative[0].why}" if relative else ""
+        raise ValueError(f"{root}: expected utterances with label, transcript and waveform, found none{first}")
+    if lost:
+        log.warning(
+            "%s: %d of %d labelled utterances left out, listed in Corpus.skipped; first %s: %s",
+            *(root, len(lost), len(tasks), *relative[0]),
+        )
+    return Corpus(name, root, utterances, relative)
+
+
+def read_session(folder: Path, skipped: list[Skip]) -> Session:
+    """Read the labels and transcripts of a session and list its waveforms and alignments.
+
+    Args:
+        folder: for instance `IEMOCAP_full_release/Session1`.
+        skipped: gets an entry for whatever belongs to no labelled utterance.
+
+    Raises:
+        ValueError: if a label file is damaged or labels an utterance twice.
+        FileNotFoundError: if the session lacks its transcriptions or its waveforms.
+    """
+    for needed in (TEXTS, WAVES):
+        if not (folder / needed).is_dir():
+            raise FileNotFoundError(f"{folder / needed} is missing: only part of the release is there; unpack it whole")
+    labels: dict[str, Label] = {}
+    for path in _files(folder / LABELS, (".txt",)):
+        for label in read_labels(path, skipped):
+            if label.id in labels:
+                raise ValueError(
+                    f"{label.where}: {label.id} is labelled a second time, first in {labels[label.id].where}"
+                )
+            labels[label.id] = label
+    texts: dict[str, tuple[str, str]] = {}
+    for path in _files(folder / TEXTS, (".txt",)):
+        for id, (where, text) in read_transcription(path, skipped).items():
+            if id in texts:
+                skipped.append(Skip(where, f"second transcript of {id}, the first is in {texts[id][0]}; line left out"))
+                continue
+            texts[id] = where, text
+            if id not in labels:
+                skipped.append(Skip(where, f"{id} is transcribed but not labelled; left out"))
+            elif not text:
+                skipped.append(Skip(where, f"the transcript of {id} is empty; utterance kept without text"))
+    waves = {path.stem: path for path in _files_of_dialogues(folder / WAVES, (".wav",))}
+    for id in sorted(waves.keys() - labels.keys() - texts.keys()):
+        skipped.append(Skip(str(waves[id]), f"{id} has a waveform but neither label nor transcript; left out"))
+    alignments = None
+    if (folder / ALIGNMENTS).is_dir():
+        alignments = {path.name: path for path in _files_of_dialogues(folder / ALIGNMENTS, (".wdseg", ".phseg"))}
+    else:
+        why = f"alignment missing, the session's {len(labels)} utterances kept without words and phones"
+        skipped.append(Skip(str(folder / ALIGNMENTS), why))
+    return Session(folder, labels, texts, waves, alignments)
+
+
+def _utterance(label: Label, session: Session) -> tuple[Utterance | None, list[Skip]]:
+    """The utterance and what its alignment lacks; or None and the one reason."""
+    id = label.id
+    match = UTTERANCE_NAME.fullmatch(id)
+    if match is None or session.folder.name != f"Session{match[2]}":
+        expected = f"expected the name of an utterance of {session.folder.name}, like Ses01F_impro01_F000"
+        return None, [Skip(label.where, f"{expected}, found {id!r}; left out")]
+    dialogue, number, letter = match.groups()
+    if id not in session.texts:
+        return None, [Skip(label.where, f"{id} has no transcript in {TEXTS}; left out")]
+    if id not in session.waves:
+        return None, [Skip(label.where, f"{id} has no waveform {WAVES}/{dialogue}/{id}.wav; left out")]
+    try:
+        duration = wav.duration(session.waves[id])
+    except (ValueError, OSError) as error:
+        return None, [Skip(str(session.waves[id]), f"{error}; {id} left out")]
+    segments: dict[str, tuple[Segment, ...]] = {"words": (), "phones": ()}
+    skips, missing = [], []
+    if session.alignments is not None:
+        for kind, suffix in (("words", ".wdseg"), ("phones", ".phseg")):
+            path = session.alignments.get(id + suffix)
+            if path is None:
+                missing.append(kind)
+                continue
+            try:
+                segments[kind] = read_alignment(path, duration)
+            except (ValueError, OSError) as error:
+                skips.append(Skip(str(path), f"alignment damaged, utterance kept without {kind}: {error}"))
+    if missing:
+        path = session.folder / ALIGNMENTS / dialogue / id
+        skips.append(Skip(str(path), f"alignment missing, utterance kept without {' and '.join(missing)}"))
+    script = SCRIPT.search(dialogue)
+    return Utterance(
+        id=id,
+        speaker=f"Ses0{number}{letter}",
+        session=session.folder.name,
+        dialogue=dialogue,
+        scripted=script is not None,
+        emotion=label.emotion,
+        dimensions=label.dimensions,
+        text=session.texts[id][1],
+        audio=session.waves[id],
+        duration=duration,
+        words=segments["words"],
+        phones=segments["phones"],
+        script=script[0] if script else None,
+    ), skips
+
+
+def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
+    """Read one file of `dialog/EmoEvaluation`.
+
+    Args:
+        path: the file; its first line is a header, annotators' lines are ignored.
+        skipped: gets an entry for every line of another kind and for numbers that make no sense.
+
+    Raises:
+        ValueError: if the header is missing, an utterance's line is cut off, or its label is unknown.
+    """
+    lines = _lines(path)
+    if not lines or not lines[0].startswith("% [START_TIME"):
+        found = repr(lines[0][:60]) if lines else "an empty file"
+        raise ValueError(
+            f"{path}:1: expected the header '% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]', found {found}; "
+            "unpack the file again from the release"
+        )
+    labels = []
+    for number, line in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        if line.startswith("["):
+            match = LABEL_LINE.fullmatch(line)
+            if match is None:
+                raise ValueError(
+                    f"{where}: expected '[start - end]<TAB>name<TAB>emotion<TAB>[V, A, D]', found {line!r}; "
+                    "the file is cut off or damaged: unpack it again from the release"
+                )
+            start, end, id, emotion, *ratings = match.groups()
+            if emotion not in EMOTION_NAMES:
+                known = ", ".join(EMOTION_NAMES)
+                raise ValueError(f"{where}: expected an emotion among {known}, found {emotion!r}")
+            if not 0 <= _number(start) < _number(end) < math.inf:
+                skipped.append(
+                    Skip(where, f"expected start < end, found {start} and {end}; {id} kept, nothing uses its times")
+                )
+            dimensions = tuple(_number(rating) for rating in ratings)
+            if not all(RATINGS[0] <= value <= RATINGS[1] for value in dimensions):
+                found = ", ".join(ratings)
+                skipped.append(
+                    Skip(where, f"expected ratings from 1 to 5, found [{found}]; {id} kept without dimensions")
+                )
+                dimensions = None
+            labels.append(Label(id, EMOTION_NAMES[emotion], dimensions, where))
+        elif line.strip() and not line.startswith(("%", "C-", "A-")):
+            skipped.append(Skip(where, f"expected an utterance or an annotator's line, found {line!r}; line left out"))
+    return labels
+
+
+def read_transcription(path: Path, skipped: list[Skip]) -> dict[str, tuple[str, str]]:
+    """Read one file of `dialog/transcriptions`.
+
+    Args:
+        path: the file, a line `Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.` per utterance; times and colon may
+            be missing.
+        skipped: gets an entry for every line without an utterance's name, and for repeated names.
+
+    Returns:
+        name of the utterance to (file and line, text).
+    """
+    texts: dict[str, tuple[str, str]] = {}
+    for number, line in enumerate(_lines(path), 1):
+        where = f"{path}:{number}"
+        match = TEXT_LINE.fullmatch(line.strip())
+        if match is None:
+            if line.strip():
+                expected = "expected 'Ses01F_impro01_F000 [start-end]: text'"
+                skipped.append(Skip(where, f"{expected}, found {line.strip()!r}; line left out"))
+        elif match[1] in texts:
+            skipped.append(Skip(where, f"second transcript of {match[1]}; the first is kept"))
+        else:
+            texts[match[1]] = where, match[2]
+    return texts
+
+
+def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...]:
+    """Read the words of a `.wdseg` file or the phones of a `.phseg` file.
+
+    Frames count 10 ms and both ends are inclusive, so frames 5 to 9 are the time from 0.05 to 0.10 s. Silence, noises
+    and sentence marks are left out; `WHAT(2)`, a variant of pronunciation, is the word `what`.
+
+    Args:
+        path: the file.
+        duration: seconds of the waveform, which the segments must not overrun by more than half a second.
+
+    Raises:
+        ValueError: if the file is empty, cut off or holds numbers that cannot be. The message names the line.
+    """
+    lines = [(number, line.split()) for number, line in enumerate(_lines(path), 1) if line.strip()]
+    if not lines or lines[0][1][:3] != ["SFrm", "EFrm", "SegAScr"]:
+        found = repr(" ".join(lines[0][1])) if lines else "an empty file"
+        raise ValueError(f"line 1: expected the header 'SFrm EFrm SegAScr ...', found {found}")
+    if lines[-1][1][0] != "Total":
+        raise ValueError(
+            f"line {lines[-1][0]}: expected 'Total score: ...' at the end, found {' '.join(lines[-1][1])!r}"
+        )
+    words = path.suffix == ".wdseg"
+    segments = []
+    previous = -1
+    for number, fields in lines[1:-1]:
+        try:
+            first, last, label = int(fields[0]), int(fields[1]), fields[3]
+        except (ValueError, IndexError):
+            expected = "expected start frame, end frame, score and label"
+            raise ValueError(f"line {number}: {expected}, found {' '.join(fields)!r}") from None
+        if not previous < first <= last or last * FRAME > duration + 0.5:
+            raise ValueError(
+                f"line {number}: expected frames after {previous}, start before end, within the waveform's "
+                f"{duration:.2f} s; found {first} to {last}"
+            )
+        previous = last
+        if label[0] in "<+[" or label == "SIL":
+            continue
+        if words:
+            label = re.sub(r"\(\d+\)$", "", label).lower()
+        segments.append(Segment(label, round(first * FRAME, 2), round((last + 1) * FRAME, 2)))
+    return tuple(segments)
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file, each decoded as UTF-8, or as Latin-1 where that fails."""
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    if b"\0" in content:
+        raise ValueError(f"{path}: expected text in UTF-8 or Latin-1, found zero bytes (UTF-16, or a damaged file)")
+    return [_decoded(line) for line in content.splitlines()]
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _number(text: str) -> float:
+    """The number written in `text`, NaN where there is none; NaN compares false with everything."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files of a folder by suffix, sorted, without the `._*` forks that macOS leaves; none if there is no folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.name.endswith(suffixes) and e.name[0] != "." and e.is_file())
+    return [folder / name for name in names]
+
+
+def _files_of_dialogues(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files one level down, in the folders of the dialogues."""
+    for dialogue in sorted(folder.iterdir()):
+        yield from _files(dialogue, suffixes)
+
+
+def _listing(folder: Path) -> str:
+    """The first few names in a folder, for a message."""
+    names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    return (", ".join(names[:8]) + (" ..." if len(names) > 8 else "")) or "nothing"
