@@ -45,24 +45,24 @@ $(READY): requirements.txt pyproject.toml
 	  exit 1; fi
 	@"$(PYTHON)" -c '$(SUITABLE)' || { \
 	  echo "$(PYTHON) is not a Python 3.11 or 3.12 with venv. Name another one: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
-	@echo "Making the environment in $(VENV) with $(PYTHON); torch and its libraries take a few minutes"
-	"$(PYTHON)" -m venv "$(VENV)" $(call orelse,could not make $(VENV). Is the folder writable and the disk not full?)
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+	@echo "Making the environment in $(VENV) with $(PYTHON); torch and its libraries are large: this takes minutes"
+	@"$(PYTHON)" -m venv "$(VENV)" $(call orelse,could not make $(VENV). Is the folder writable and the disk not full?)
+	@"$(BIN)/python" -m pip install --quiet --quiet --disable-pip-version-check -r requirements.txt \
 	  $(call orelse,could not install requirements.txt. Is there a network and are 6 GB free? Then run make env again.)
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+	@"$(BIN)/python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
 	  $(call orelse,could not install serlib from this folder. The message above says why.)
 	@"$(BIN)/python" -c "import matplotlib.pyplot, torch, opensmile" \
 	  $(call orelse,a library does not load. Run make distclean and start again with a Python from python.org.)
 	@touch $@
 
 corpus: $(READY)
-	"$(BIN)/python" -c 'from serlib import corpora; c = corpora.load("synthetic"); print(len(c), "utterances in", c.root)' \
+	@"$(BIN)/python" -c 'from serlib import corpora; c = corpora.load("synthetic"); print(len(c), "utterances in", c.root)' \
 	  $(call orelse,could not make the synthetic corpus. SERLIB_CACHE names the folder that it is kept in.)
 
 book: corpus
-	"$(BIN)/python" workflow/run_chapters.py stage --execute _build/source \
+	@"$(BIN)/python" workflow/run_chapters.py stage --execute _build/source \
 	  $(call orelse,a chapter could not be run. The message above names it.)
-	"$(BIN)/jupyter-book" build --all -W -n --keep-going --path-output . _build/source \
+	@"$(BIN)/jupyter-book" build --all -W -n --keep-going --path-output . _build/source \
 	  $(call orelse,the pages could not be built without warnings. The lines with WARNING above say where.)
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
 
@@ -80,8 +80,8 @@ lint: $(READY)
 	@"$(BIN)/ruff" format --check . $(call orelse,files are not formatted. Run make format.)
 
 format: $(READY)
-	"$(BIN)/ruff" check --fix . $(call orelse,the rest needs a human hand.)
-	"$(BIN)/ruff" format .
+	@"$(BIN)/ruff" check --fix . $(call orelse,the rest needs a human hand.)
+	@"$(BIN)/ruff" format .
 
 unit: $(READY)
 	@"$(BIN)/python" -m pytest -n auto --junitxml=$(REPORTS)/unit.xml \
@@ -99,8 +99,8 @@ html: $(READY)
 	  $(call orelse,the pages could not be built without warnings. The lines with WARNING above say where.)
 
 refresh: corpus
-	"$(BIN)/python" workflow/colab.py
-	"$(BIN)/python" workflow/run_chapters.py refresh $(CHAPTERS) $(call orelse,a chapter could not be run. The message above names it.)
+	@"$(BIN)/python" workflow/colab.py
+	@"$(BIN)/python" workflow/run_chapters.py refresh $(CHAPTERS) $(call orelse,a chapter could not be run. The message above names it.)
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis
