@@ -140,8 +140,7 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
             else:
                 utterances.append(utterance)
                 skipped += skips
-    prefix = f"{root}{os.sep}"
-    relative = [Skip(skip.where.removeprefix(prefix).replace(os.sep, "/"), skip.why) for skip in lost + skipped]
+    relative = [Skip(*(part.replace(f"{root}{os.sep}", "") for part in skip)) for skip in lost + skipped]
     if not utterances:
         first = f"; first {relative[0].where}: {relative[0].why}" if relative else ""
         raise ValueError(f"{root}: expected utterances with label, transcript and waveform, found none{first}")
@@ -177,7 +176,7 @@ def read_session(folder: Path, skipped: list[Skip]) -> Session:
             labels[label.id] = label
     texts: dict[str, tuple[str, str]] = {}
     for path in _files(folder / TEXTS, (".txt",)):
-        for id, (where, text) in read_transcription(path, skipped).items():
+        for id, where, text in read_transcription(path, skipped):
             if id in texts:
                 skipped.append(Skip(where, f"second transcript of {id}, the first is in {texts[id][0]}; line left out"))
                 continue
@@ -279,9 +278,8 @@ def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
                 known = ", ".join(EMOTION_NAMES)
                 raise ValueError(f"{where}: expected an emotion among {known}, found {emotion!r}")
             if not 0 <= _number(start) < _number(end) < math.inf:
-                skipped.append(
-                    Skip(where, f"expected start < end, found {start} and {end}; {id} kept, nothing uses its times")
-                )
+                found = f"expected a start time before the end time, found {start} and {end}"
+                skipped.append(Skip(where, f"{found}; {id} kept, its times are not used"))
             dimensions = tuple(_number(rating) for rating in ratings)
             if not all(RATINGS[0] <= value <= RATINGS[1] for value in dimensions):
                 found = ", ".join(ratings)
@@ -295,18 +293,18 @@ def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
     return labels
 
 
-def read_transcription(path: Path, skipped: list[Skip]) -> dict[str, tuple[str, str]]:
+def read_transcription(path: Path, skipped: list[Skip]) -> list[tuple[str, str, str]]:
     """Read one file of `dialog/transcriptions`.
 
     Args:
         path: the file, a line `Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.` per utterance; times and colon may
             be missing.
-        skipped: gets an entry for every line without an utterance's name, and for repeated names.
+        skipped: gets an entry for every line without an utterance's name.
 
     Returns:
-        name of the utterance to (file and line, text).
+        (name of the utterance, file and line, text) of every other line.
     """
-    texts: dict[str, tuple[str, str]] = {}
+    texts = []
     for number, line in enumerate(_lines(path), 1):
         where = f"{path}:{number}"
         match = TEXT_LINE.fullmatch(line.strip())
@@ -314,10 +312,8 @@ def read_transcription(path: Path, skipped: list[Skip]) -> dict[str, tuple[str, 
             if line.strip():
                 expected = "expected 'Ses01F_impro01_F000 [start-end]: text'"
                 skipped.append(Skip(where, f"{expected}, found {line.strip()!r}; line left out"))
-        elif match[1] in texts:
-            skipped.append(Skip(where, f"second transcript of {match[1]}; the first is kept"))
         else:
-            texts[match[1]] = where, match[2]
+            texts.append((match[1], where, match[2]))
     return texts
 
 

@@ -105,7 +105,9 @@ def read_cues(root: str | Path) -> pd.DataFrame:
             raise ValueError(f"expected the columns {', '.join(CUES)}, found {', '.join(cues.columns)}")
         for column in ("stressed", "decoy"):
             cues[column] = pd.to_numeric(cues[column].replace("", None)).astype("Int64")
-        return cues.set_index("id", verify_integrity=True)
+        if (twice := cues.id[cues.id.duplicated()]).size:
+            raise ValueError(f"two rows for {twice.iloc[0]}")
+        return cues.set_index("id")
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; make the corpus again: {COMMAND}") from error
 

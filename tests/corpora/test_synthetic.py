@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import pytest
+
+from serlib import corpora
+from serlib.corpora import synthetic as reader
+
+CUES = """id,emotion,item,words,voice,stressed,decoy,line
+a,angry,plain,shared,angry,,,script01_1:12
+b,sad,emphasis,sad|happy,neutral,4,9,
+"""
+
+
+def test_generated_tree_is_read_whole(synthetic_root):
+    corpus = corpora.load("synthetic", synthetic_root, progress=False)
+    cues = reader.read_cues(synthetic_root)
+    ceilings = reader.read_ceilings(synthetic_root)
+    assert corpus.name == "synthetic"
+    assert corpus.skipped == []
+    assert len(corpus) == reader.about(synthetic_root)["utterances"] == 200
+    four = corpus.four_class()
+    assert dict(zip(cues.index, cues.emotion, strict=True)) == {u.id: u.emotion for u in four}
+    for u in corpus:
+        assert u.words
+        assert u.phones
+        assert u.words[-1].end <= u.duration + 0.02
+    assert ceilings["emphasis"]["aligned"]["accuracy"] > ceilings["emphasis"]["both"]["accuracy"]
+
+
+def test_transcripts_come_with_it(synthetic_root):
+    corpus = corpora.load("synthetic", synthetic_root, progress=False)
+    heard = corpora.load("synthetic", synthetic_root, transcripts="asr-14.7", progress=False)
+    assert [u.id for u in heard] == [u.id for u in corpus]
+    assert [u.text for u in heard] != [u.text for u in corpus]
+
+
+def test_cues(tmp_path):
+    (tmp_path / "cues.csv").write_text(CUES)
+    cues = reader.read_cues(tmp_path)
+    assert cues.loc["b", "stressed"] == 4
+    assert cues.decoy.isna().tolist() == [True, False]
+    assert cues.loc["a"].drop(["stressed", "decoy"]).tolist() == ["angry", "plain", "shared", "angry", "script01_1:12"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "No columns to parse from file"),
+        ("id,emotion\na,sad\n", f"expected the columns {', '.join(reader.CUES)}, found id, emotion"),
+        (CUES.replace(",4,9,", ",four,9,"), "Unable to parse string 'four'"),
+        (CUES.replace("\nb,", "\na,"), "two rows for a"),
+    ],
+)
+def test_damaged_cues(tmp_path, content, message):
+    path = tmp_path / "cues.csv"
+    path.write_text(content)
+    with pytest.raises(
+        ValueError, match=f"{re.escape(str(path))} is damaged: {re.escape(message)}.*make the corpus again"
+    ):
+        reader.read_cues(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "expected an object with name, utterances, seed"),
+        ("{}", "expected an object with"),
+    ],
+)
+def test_damaged_marker(tmp_path, content, message):
+    (tmp_path / "corpus.json").write_text(content)
+    with pytest.raises(ValueError, match=f"corpus.json is damaged: {message}"):
+        reader.about(tmp_path)
+
+
+def test_human_corpus_has_no_cues(iemocap_tree):
+    message = "cues.csv is missing: only a synthetic corpus has it"
+    with pytest.raises(FileNotFoundError, match=message):
+        reader.read_cues(iemocap_tree.root)
+
+
+def test_folder_with_another_corpus_is_not_overwritten(tmp_path):
+    (tmp_path / "corpus.json").write_text(json.dumps({"name": "synthetic", "utterances": 100, "seed": 7}))
+    with pytest.raises(ValueError) as caught:
+        reader.make_if_absent(tmp_path, 2000)
+    assert str(caught.value) == (
+        f"{tmp_path}: expected 2000 utterances of seed 0, found 100 of seed 7; remove the folder or name another"
+    )
+
+
+def test_generator_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "data_scripts", None)
+    root = tmp_path / "synthetic"
+    with pytest.raises(RuntimeError) as caught:
+        reader.make_if_absent(root, 50)
+    assert str(caught.value) == (
+        f"cannot make the synthetic corpus in {root}: import of data_scripts halted; None in sys.modules; run this from "
+        "a clone of the project, or make the corpus there (python data_scripts/make_synthetic.py --utterances 50 "
+        f"--out {root})"
+    )

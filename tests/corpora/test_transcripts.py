@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from serlib import corpora
+from serlib.corpora.transcripts import read_transcripts, with_transcripts
+
+GOOD = "id\ttext\nSes01F_impro01_F000\twhat now\nSes01F_impro01_M001\t\nSes01F_impro01_F002\tdéjà vu\n"
+
+
+@pytest.mark.parametrize("content", [GOOD, GOOD.replace("\n", "\r\n"), "\ufeff" + GOOD])
+def test_read(tmp_path, content):
+    path = tmp_path / "asr.tsv"
+    path.write_bytes(content.encode())
+    assert read_transcripts(path) == {
+        "Ses01F_impro01_F000": "what now",
+        "Ses01F_impro01_M001": "",
+        "Ses01F_impro01_F002": "déjà vu",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "1: expected the header 'id<TAB>text', found ''"),
+        (b"a\tone\n", r"1: expected the header 'id<TAB>text', found 'a\tone'"),
+        (b"id\ttext\na one\n", "2: expected 'id<TAB>text' with exactly one tab, found 'a one'"),
+        (b"id\ttext\na\tone\n\nb\ttwo\n", "3: expected 'id<TAB>text' with exactly one tab, found ''"),
+        (b"id\ttext\na\tone\ttwo\n", r"2: expected 'id<TAB>text' with exactly one tab, found 'a\tone\ttwo'"),
+        (b"id\ttext\na\tone\nb\ttwo\na\tone\n", "4: a second transcript of a, the first is in line 2; keep one"),
+        (b"id\ttext\na\tcaf\xe9\n", r"2: expected UTF-8, found b'a\tcaf\xe9' (unexpected end of data)"),
+    ],
+)
+def test_damaged_table(tmp_path, content, message):
+    path = tmp_path / "asr.tsv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        read_transcripts(path)
+    assert str(caught.value) == f"{path}:{message}"
+
+
+@pytest.fixture
+def corpus(empty_iemocap_tree):
+    empty_iemocap_tree.add("Ses01F_impro01", ["neu", "ang", "sad"])
+    folder = empty_iemocap_tree.root / "transcripts"
+    folder.mkdir()
+    (folder / "asr-5.53.tsv").write_text(GOOD, encoding="utf-8")
+    (folder / "asr-14.7.tsv").write_text("id\ttext\nSes01F_impro01_M001\tno\n")
+    return corpora.load("iemocap", empty_iemocap_tree.root, progress=False)
+
+
+def test_by_name_and_by_path(corpus):
+    path = corpus.root / "transcripts" / "asr-5.53.tsv"
+    expected = ["what now", "déjà vu", ""]
+    assert [u.text for u in with_transcripts(corpus, "asr-5.53")] == expected
+    assert [u.text for u in with_transcripts(corpus, str(path))] == expected
+    assert [u.text for u in corpora.load("iemocap", corpus.root, transcripts=path, progress=False)] == expected
+    assert [u.text for u in corpus] == ["What now?"] * 3
+
+
+def test_unknown_name_lists_the_names(corpus):
+    named = corpus.root / "transcripts" / "asr-9.tsv"
+    with pytest.raises(FileNotFoundError) as caught:
+        with_transcripts(corpus, "asr-9")
+    assert str(caught.value) == (
+        f"no transcripts 'asr-9': looked for {named} and asr-9; names available: asr-14.7, asr-5.53"
+    )
+
+
+def test_table_that_lacks_an_utterance(corpus):
+    with pytest.raises(ValueError) as caught:
+        with_transcripts(corpus, "asr-14.7")
+    assert str(caught.value) == (
+        f"{corpus.root / 'transcripts' / 'asr-14.7.tsv'}: 2 of 3 utterances have no transcript, the first is "
+        "Ses01F_impro01_F000; expected one for every utterance (an empty one is allowed)"
+    )
