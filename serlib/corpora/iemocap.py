@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ LABELS, TEXTS, WAVES, ALIGNMENTS = (
 )
 """The folders of a session that are read; video and motion capture are never walked into."""
 
-FRAME = 0.01
-"""Seconds per frame of an alignment."""
+FRAMES_PER_SECOND = 100
+"""Of an alignment."""
 
 RATINGS = (0.0, 6.0)
 """Mean ratings outside are damage. Annotators chose from 1 to 5, some means of the release lie a little outside."""
@@ -112,7 +113,7 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
         ValueError: if `root` is not in IEMOCAP's layout, a label file is damaged, or no utterance is left.
         FileNotFoundError: if a session lacks its transcriptions or its waveforms.
     """
-    root = Path(root)
+    root = Path(root).absolute()
     folders = {f"Session{n}": root / f"Session{n}" for n in range(1, 6)}
     present = [folder for folder in folders.values() if _files(folder / LABELS, (".txt",))]
     if not present:
@@ -347,7 +348,7 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
         except (ValueError, IndexError):
             expected = "expected start frame, end frame, score and label"
             raise ValueError(f"line {number}: {expected}, found {' '.join(fields)!r}") from None
-        if not previous < first <= last or last * FRAME > duration + 0.5:
+        if not previous < first <= last or last / FRAMES_PER_SECOND > duration + 0.5:
             raise ValueError(
                 f"line {number}: expected frames after {previous}, start before end, within the waveform's "
                 f"{duration:.2f} s; found {first} to {last}"
@@ -357,7 +358,7 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
             continue
         if words:
             label = re.sub(r"\(\d+\)$", "", label).lower()
-        segments.append(Segment(label, round(first * FRAME, 2), round((last + 1) * FRAME, 2)))
+        segments.append(Segment(sys.intern(label), first / FRAMES_PER_SECOND, (last + 1) / FRAMES_PER_SECOND))
     return tuple(segments)
 
 

@@ -48,7 +48,7 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
     Raises:
         ValueError: if `root` holds no actor's folder, or no utterance that can be read.
     """
-    root = Path(root)
+    root = Path(root).absolute()
     files = [path for actor in ACTORS for path in sorted((root / actor).glob("*.wav")) if path.name[0] != "."]
     if not files:
         raise ValueError(

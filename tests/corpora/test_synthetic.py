@@ -99,7 +99,7 @@ def test_generator_that_is_not_installed(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError) as caught:
         reader.make_if_absent(root, 50)
     assert str(caught.value) == (
-        f"cannot make the synthetic corpus in {root}: import of data_scripts halted; None in sys.modules; run this from "
-        "a clone of the project, or make the corpus there (python data_scripts/make_synthetic.py --utterances 50 "
+        f"cannot make the synthetic corpus in {root}: import of data_scripts halted; None in sys.modules; run this "
+        "from a clone of the project, or make the corpus there (python data_scripts/make_synthetic.py --utterances 50 "
         f"--out {root})"
     )
