@@ -183,6 +183,7 @@ def write(record: Record, predictions: Predictions | None, directory: str | Path
     """
     path = Path(directory) / record.path
     content = {name: _plain(getattr(record, name)) for name in FIELDS}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if predictions is not None:
         with files.atomic(path.with_suffix(".npz")) as temporary:
             np.savez_compressed(
@@ -190,8 +191,9 @@ def write(record: Record, predictions: Predictions | None, directory: str | Path
                 ids=np.asarray(predictions.ids, dtype=np.str_),
                 labels=predictions.labels,
                 logits=predictions.logits,
+                key=np.asarray(record.key, dtype=np.str_),
             )
-    files.write_json(path, content)
+    files.write_text(path, text)
     return path
 
 
@@ -229,16 +231,20 @@ def read_predictions(record: Record, directory: str | Path) -> Predictions:
 
     Raises:
         FileNotFoundError: if they are not in `directory`.
-        ValueError: if their file is damaged.
+        ValueError: if their file is damaged, or belongs to another run of that name.
     """
     path = (Path(directory) / record.path).with_suffix(".npz")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the predictions of {record.system}: run it again")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Predictions(arrays["ids"].tolist(), arrays["labels"], arrays["logits"])
+            predictions = Predictions(arrays["ids"].tolist(), arrays["labels"], arrays["logits"])
+            key = str(arrays["key"])
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not the predictions of a run ({error}); delete it and run again") from error
+    if key != record.key:
+        raise ValueError(f"{path}: the predictions of another run than the record beside it; delete both and run again")
+    return predictions
 
 
 def find(record_path: Path, key: str, directory: str | Path) -> Record | None:
