@@ -1,0 +1,101 @@
+"""Pieces that the models of several papers share: masks, last states, softmax over what is real, initial weights.
+
+Sequences are padded at the end; `lengths` says how much of each is real. First taught in chapter `yoon2018`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from serlib.models.system import Inputs
+
+
+def real(lengths: Tensor, size: int, device: torch.device) -> Tensor:
+    """Mark what is not padding.
+
+    Args:
+        lengths: (batch,) real steps of each sequence.
+        size: steps of the padded sequences.
+        device: where the mask is wanted.
+
+    Returns:
+        (batch, size) booleans, True on real steps.
+    """
+    return torch.arange(size, device=device) < lengths.to(device)[:, None]
+
+
+def last_state(states: Tensor, lengths: Tensor) -> Tensor:
+    """Pick the state after the last real step of each sequence.
+
+    A recurrent net that only looks back never sees the padding that follows, so running it over the padded batch and
+    picking here gives what packing would, and trains much faster on a CPU: the backward pass of a packed GRU allocates
+    the whole batch at every step there.
+
+    Args:
+        states: (batch, steps, size) states of a net that runs forwards.
+        lengths: (batch,) real steps of each sequence, at least one.
+
+    Returns:
+        (batch, size)
+    """
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows, lengths.to(states.device) - 1]
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last dimension in which padding gets exactly zero.
+
+    Args:
+        scores: (..., steps)
+        mask: the same shape, True on real steps; at least one in every row.
+    """
+    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
+
+
+def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
+    """Make the word-embedding layer: pretrained rows where there are some, else small random ones; all are trained.
+
+    Args:
+        inputs: gives the vocabulary and, if there are any, the pretrained vectors.
+        size: dimensions of a word vector.
+
+    Returns:
+        embedding whose row 0 (padding) is zero and stays so.
+
+    Raises:
+        ValueError: if the system got no vocabulary, or the vectors are not (vocabulary, size).
+    """
+    if inputs.vocabulary < 2:
+        raise ValueError(f"a text system needs a vocabulary of at least padding and unknown, not {inputs.vocabulary}")
+    embedding = nn.Embedding(inputs.vocabulary, size, padding_idx=0)
+    with torch.no_grad():
+        if inputs.vectors is None:
+            embedding.weight.normal_(std=0.1)
+        elif inputs.vectors.shape == embedding.weight.shape:
+            embedding.weight.copy_(inputs.vectors)
+        else:
+            raise ValueError(
+                f"the word vectors are {tuple(inputs.vectors.shape)}, expected {tuple(embedding.weight.shape)}: "
+                "(vocabulary, embedding); set the model's `embedding` to the size of the vectors"
+            )
+        embedding.weight[0] = 0
+    return embedding
+
+
+def orthogonal_(gru: nn.GRU) -> None:
+    """Give a GRU orthogonal initial weights (Saxe et al. 2013), in place.
+
+    PyTorch stacks the matrices of the reset gate, the update gate and the candidate. Each of the three is made
+    orthogonal on its own, the (hidden, hidden) ones exactly, the (hidden, input) ones with orthonormal rows or columns,
+    whichever are fewer. The biases of the two gates add up to one, as in TensorFlow's GRU cell, so that a fresh net
+    keeps most of its state from step to step; all other biases are zero.
+    """
+    for name, weight in gru.named_parameters():
+        if name.startswith("weight"):
+            for block in weight.chunk(3):
+                nn.init.orthogonal_(block)
+        else:
+            nn.init.zeros_(weight)
+            if name.startswith("bias_ih"):
+                nn.init.ones_(weight[: 2 * gru.hidden_size])

@@ -1,0 +1,151 @@
+"""Batches: nothing lost, nothing padded that need not be, the same again from the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serlib.batching import Dataset, Ragged, buckets, mean_frames, padding_share
+from serlib.features.text import UNK
+
+
+def random_dataset(frames, words, dims: int = 3, **options) -> Dataset:
+    random = np.random.default_rng(0)
+    ids = [f"u{row}" for row in range(len(frames))]
+    features = {
+        "mfcc": {i: random.normal(5, 2, (n, dims)).astype("f4") for i, n in zip(ids, frames, strict=True)},
+        "prosody": {i: random.normal(-3, 4, 2).astype("f4") for i in ids},
+        "tokens": {i: random.integers(2, 30, n) for i, n in zip(ids, words, strict=True)},
+    }
+    return Dataset.build(ids, [row % 4 for row in range(len(ids))], features, **options)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=20), st.randoms(use_true_random=False))
+def test_padded_is_what_a_loop_pads(lengths, random):
+    arrays = [np.random.default_rng(n).normal(size=(n, 2)).astype("f4") for n in lengths]
+    rows = [random.randrange(len(lengths)) for _ in range(5)]
+    values, real = Ragged.of(arrays).select(torch.tensor(rows)).padded()
+    expected = np.zeros((5, max(1, *(lengths[row] for row in rows)), 2), "f4")
+    for place, row in enumerate(rows):
+        expected[place, : lengths[row]] = arrays[row]
+    assert np.array_equal(values.numpy(), expected)
+    assert real.tolist() == [max(1, lengths[row]) for row in rows]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=300), st.integers(1, 40), st.integers(0, 9))
+def test_every_utterance_is_in_one_batch(lengths, size, seed):
+    lengths = torch.tensor(lengths)
+    for generator in (None, torch.Generator().manual_seed(seed)):
+        batches = buckets(lengths, size, generator)
+        assert sorted(torch.cat(batches).tolist()) == list(range(len(lengths)))
+        assert max(map(len, batches)) <= size
+        assert 0 <= padding_share(lengths, batches) < 1
+
+
+def test_batches_follow_from_the_seed_and_differ_between_epochs():
+    lengths = torch.randint(10, 700, (1000,), generator=torch.Generator().manual_seed(0))
+
+    def epochs(seed: int) -> list[list[list[int]]]:
+        generator = torch.Generator().manual_seed(seed)
+        return [[rows.tolist() for rows in buckets(lengths, 32, generator)] for _ in range(2)]
+
+    assert epochs(3) == epochs(3)
+    first, second = epochs(3)
+    assert first != second
+    assert epochs(4)[0] != first
+    together = [{frozenset((a, b)) for rows in epoch for a in rows for b in rows if a < b} for epoch in (first, second)]
+    assert len(together[0] & together[1]) < 0.5 * len(together[0])  # company changes, not only the order of batches
+
+
+def test_bucketing_leaves_little_padding():
+    # log-normal lengths like IEMOCAP's: median 3.6 s, mean 4.5 s, cut at 7.5 s
+    generator = torch.Generator().manual_seed(0)
+    lengths = (360 * torch.exp(0.67 * torch.randn(4400, generator=generator))).clamp(58, 750).long()
+    at_random = torch.randperm(4400, generator=generator).split(128)
+    assert padding_share(lengths, at_random) > 0.4
+    assert padding_share(lengths, buckets(lengths, 128, generator)) < 0.1
+
+
+def test_a_batch_holds_what_the_tables_held():
+    data = random_dataset([4, 7, 2], [3, 1, 5])
+    batch = data.batch(torch.tensor([2, 0]))
+    assert batch.ids == ["u2", "u0"]
+    assert batch.labels.tolist() == [2, 0]
+    assert batch["mfcc"].shape == (2, 4, 3)
+    assert batch["tokens"].dtype == torch.int64
+    assert batch["tokens"].shape == (2, 5)
+    assert batch["tokens"][1, 3:].tolist() == [0, 0]
+    assert batch["prosody"].shape == (2, 2)
+    assert {name: lengths.tolist() for name, lengths in batch.lengths.items()} == {"mfcc": [2, 4], "tokens": [5, 3]}
+    assert torch.equal(data.select(["u2", "u0"]).batch(torch.arange(2))["mfcc"], batch["mfcc"])
+    assert data.dims == {"mfcc": 3, "prosody": 2}
+    assert [batch.ids for batch in data.batches(2)] == [["u2", "u0"], ["u1"]]
+
+
+def test_long_sequences_are_cut_before_frames_are_averaged():
+    data = random_dataset([10, 3], [9, 2])
+    cut = random_dataset([10, 3], [9, 2], max_frames=7, max_tokens=4, frame_stride=3)
+    whole, short = data.batch(torch.arange(2)), cut.batch(torch.arange(2))
+    assert short.lengths["mfcc"].tolist() == [3, 1]
+    assert short.lengths["tokens"].tolist() == [4, 2]
+    means = [whole["mfcc"][0, start : min(start + 3, 7)].mean(0) for start in (0, 3, 6)]
+    torch.testing.assert_close(short["mfcc"][0], torch.stack(means))
+    assert torch.equal(short["tokens"][0], whole["tokens"][0, :4])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 5, 50])
+def test_mean_frames_is_the_mean_of_slices(stride):
+    frames = np.random.default_rng(0).normal(size=(23, 4)).astype("f4")
+    expected = [frames[start : start + stride].mean(0) for start in range(0, 23, stride)]
+    assert np.allclose(mean_frames(frames, stride), expected, atol=1e-6)
+    assert mean_frames(frames[:0], stride).shape == (0, 4)
+
+
+def test_standardisation_sees_real_frames_of_the_reference_only():
+    data = random_dataset([40, 90, 20, 60], [1, 1, 1, 1])
+    scaled = data.standardise(["u0", "u2"])
+    raw = np.concatenate([data.select([id]).sequences["mfcc"].steps().numpy() for id in ("u0", "u2")])
+    assert raw.shape == (60, 3)
+    batch, before = scaled.batch(torch.arange(4)), data.batch(torch.arange(4))
+    expected = (before["mfcc"][1] - raw.mean(0)) / raw.std(0)
+    torch.testing.assert_close(batch["mfcc"][1], expected.float(), rtol=1e-4, atol=1e-4)
+    assert (batch["mfcc"][2, 20:] == 0).all()  # padding stays zero
+    prosody = before["prosody"][[0, 2]].numpy()
+    torch.testing.assert_close(
+        batch["prosody"], ((before["prosody"] - prosody.mean(0)) / prosody.std(0)).float(), rtol=1e-4, atol=1e-4
+    )
+    assert torch.equal(batch["tokens"], before["tokens"])
+    assert torch.equal(data.batch(torch.arange(4))["mfcc"], before["mfcc"])  # the original is as it was
+
+
+def test_a_dimension_that_never_varies_is_only_centred():
+    features = {"prosody": {"a": np.array([7.7, 1], "f4"), "b": np.array([7.7, 3], "f4")}}
+    scaled = Dataset.build(["a", "b"], [0, 1], features).standardise(["a", "b"])
+    assert scaled.vectors["prosody"].tolist() == [[0, -1], [0, 1]]
+
+
+def test_nothing_said_is_one_unknown_word_and_nothing_heard_one_mean_frame():
+    data = random_dataset([0, 5], [0, 2]).standardise(["u0", "u1"])
+    batch = data.batch(torch.tensor([0]))
+    assert batch["tokens"].tolist() == [[UNK]]
+    assert batch["mfcc"].tolist() == [[[0, 0, 0]]]
+    assert {name: lengths.tolist() for name, lengths in batch.lengths.items()} == {"mfcc": [1], "tokens": [1]}
+    only = random_dataset([0], [0]).standardise(["u0"]).batch(torch.tensor([0]))
+    assert only["mfcc"].shape == (1, 1, 3)
+
+
+def test_broken_features_are_named():
+    frames = np.ones((3, 2), "f4")
+    with pytest.raises(ValueError, match="utterance b has no mfcc feature"):
+        Dataset.build(["a", "b"], [0, 1], {"mfcc": {"a": frames}})
+    with pytest.raises(ValueError, match="the mfcc feature of utterance a holds NaN or infinity"):
+        Dataset.build(["a"], [0], {"mfcc": {"a": frames * np.nan}})
+    with pytest.raises(ValueError, match="at least one utterance"):
+        Dataset.build([], [], {"mfcc": {}})
+    with pytest.raises(KeyError, match="nobody"):
+        random_dataset([3], [2]).select(["nobody"])
