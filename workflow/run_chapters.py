@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import re
 import shutil
 import sys
 import time
@@ -30,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 README_FIGURE = "readme-figure"
 """Tag of the cell whose picture the README shows."""
+PROGRESS = re.compile(r"\r|\d%\||\d[kMG]?(it|B) \[")
+"""What a progress bar of tqdm leaves on stderr: ` 50%|#####     | 1/2 [00:01<00:01]` or `3it [00:01, 2.9it/s]`."""
 
 
 def chapters() -> list[Path]:
@@ -72,7 +75,7 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 
 def _progress_bar(output: NotebookNode) -> bool:
-    return output.output_type == "stream" and output.name == "stderr" and "\r" in output.text
+    return output.output_type == "stream" and output.name == "stderr" and bool(PROGRESS.search(output.text))
 
 
 def execute(source: Path, target: Path) -> None:
