@@ -1,0 +1,10 @@
+"""Vectors of words: read from a file, or learnt.
+
+Used by yoon2018, xu2019, shen2020 and krishna2020 (text) and tzirakis2021; taught in chapter `yoon2018`.
+"""
+
+from __future__ import annotations
+
+from serlib.embeddings.vectors import read_glove, rows_for
+
+__all__ = ["read_glove", "rows_for"]
