@@ -1,0 +1,198 @@
+"""Get RAVDESS's speech: `python data_scripts/fetch_ravdess.py`, or with `--from` a folder or zip that you have.
+
+Source: Livingstone and Russo 2018, PLoS ONE 13(5): e0196391, Zenodo record 1188976, CC BY-NC-SA 4.0. Real speech for
+yoon2018; taught in chapter `corpora`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from data_scripts.download import Remote, command, download, remove, unpack, workshop, writing
+from serlib import files
+from serlib.corpora import ravdess
+
+log = logging.getLogger(__name__)
+
+PUBLISHED = Remote(
+    url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
+    size=208_468_073,
+    checksum="md5:bc696df654c87fed845eb13823edef8a",
+)
+WHOLE = 24 * 60
+"""Files in all. An actor's 60: neutral in 4 ways (2 statements, twice), 7 emotions in 8 (and 2 intensities)."""
+
+MOST_FILES, MOST_BYTES = 10_000, 2 << 30
+
+
+def fetch(
+    out: str | Path | None = None,
+    source: str | Path | None = None,
+    progress: bool = True,
+    *,
+    remote: Remote = PUBLISHED,
+) -> Path:
+    """Put RAVDESS's 1,440 files of speech where `corpora.load("ravdess")` looks for them.
+
+    A download is checked by length and MD5 as published, then every file's CRC, name and wav header. The folder appears
+    when all is there; until then, everything is in a folder `.NAME.fetch` beside it, from which the next call goes on.
+    If the folder is complete already, nothing is done.
+
+    Args:
+        out: the folder to make, holding `Actor_01` to `Actor_24`; None for `cache_folder() / "ravdess"`. One that is
+            there and holds nothing but some of RAVDESS is replaced.
+        source: instead of a download, a folder that holds the actors' folders (itself, or in its only folder that does;
+            `out` becomes a link to it, or a copy where there are no links), or a zip file of them. It may be part of
+            the corpus: what there is, is logged.
+        progress: show progress bars.
+        remote: the published zip file.
+
+    Returns:
+        `out`.
+
+    Raises:
+        OSError: if the download fails, `source` is not there, or `out` cannot be written or holds other files.
+        ValueError: if the zip or files in it are damaged, missing or harmful.
+    """
+    out = Path(out or files.cache_folder() / "ravdess").expanduser().absolute()
+    with workshop(out) as work:
+        if source is not None:
+            source = Path(source).expanduser().absolute()
+            if not source.exists():
+                raise FileNotFoundError(f"{source}: no such folder or zip file; give --from the one that you have")
+            if source.is_dir():
+                emotions = _from_folder(_actors_in(source), out, work)
+            else:
+                _refuse_strangers(out)
+                emotions = _from_zip(source, out, work, progress)
+        elif _is_whole(out):
+            log.info("RAVDESS is complete in %s: %s files, nothing to do", out, f"{WHOLE:,}")
+            return out
+        else:
+            _refuse_strangers(out)
+            archive = download(remote, work / "Audio_Speech_Actors_01-24.zip", progress=progress)
+            emotions = _from_zip(archive, out, work, progress, least=WHOLE)
+    if emotions.total() == WHOLE:
+        log.info("RAVDESS is complete in %s: %s files", out, f"{WHOLE:,}")
+    else:
+        counts = ", ".join(f"{emotion} {count}" for emotion, count in sorted(emotions.items()))
+        log.warning("%s holds %s of RAVDESS's %s files: %s", out, f"{emotions.total():,}", f"{WHOLE:,}", counts)
+    return out
+
+
+def _from_zip(archive: Path, out: Path, work: Path, progress: bool, least: int = 1) -> Counter[str]:
+    new = work / "new"
+    unpack(archive, new, _place, most_files=MOST_FILES, most_bytes=MOST_BYTES, progress=progress)
+    emotions = _check(new, archive)
+    if emotions.total() < least:
+        raise ValueError(f"{archive}: expected {least:,} files of RAVDESS, found {emotions.total():,}")
+    _put(new, out, work)
+    return emotions
+
+
+def _from_folder(root: Path, out: Path, work: Path) -> Counter[str]:
+    emotions = _check(root, root)
+    if out.exists() and out.samefile(root):
+        return emotions
+    _refuse_strangers(out)
+    new = work / "new"
+    with writing(out):
+        work.mkdir(exist_ok=True)
+        remove(new)
+        try:
+            new.symlink_to(root.resolve(), target_is_directory=True)
+        except OSError:
+            for actor in ravdess.ACTORS:
+                for path in sorted((root / actor).glob("*.wav")):
+                    (new / actor).mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, new / actor / path.name)
+    _put(new, out, work)
+    return emotions
+
+
+def _place(name: PurePosixPath) -> PurePosixPath | None:
+    """Where a file of the zip belongs: `Actor_NN/name.wav`, whatever folder that lies in there."""
+    if name.parent.name in ravdess.ACTORS and ravdess.FILE_NAME.fullmatch(name.name):
+        return PurePosixPath(name.parent.name, name.name)
+    return None
+
+
+def _put(new: Path, out: Path, work: Path) -> None:
+    """Put the folder or link `new` in the place of `out`."""
+    with writing(out):
+        if out.is_symlink():
+            out.unlink()
+        elif out.exists():
+            old = work / "old"
+            remove(old)
+            out.rename(old)
+        new.rename(out)
+
+
+def _actors_in(folder: Path) -> Path:
+    """The folder itself or the one in it that holds the actors' folders."""
+    candidates = [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir())]
+    for candidate in candidates:
+        if any((candidate / actor).is_dir() for actor in ravdess.ACTORS):
+            return candidate
+    raise ValueError(
+        f"{folder}: expected folders Actor_01 to Actor_24 in it, found none; give --from the one with them"
+    )
+
+
+def _is_whole(root: Path) -> bool:
+    try:
+        return root.is_dir() and _check(root, root).total() == WHOLE
+    except ValueError:
+        return False
+
+
+def _check(root: Path, source: Path) -> Counter[str]:
+    """How many files of each emotion `root` holds; raises, naming `source`, if there are none or some are damaged.
+
+    Files with other names, such as RAVDESS's songs, do not count: `corpora.load` leaves them out, too.
+    """
+    if not any(ravdess.FILE_NAME.fullmatch(path.name) for path in root.glob("Actor_*/*.wav")):
+        raise ValueError(f"{source}: expected files such as Actor_12/03-01-05-01-02-01-12.wav, found none")
+    try:
+        corpus = ravdess.read(root, progress=False)
+    except ValueError as error:
+        raise ValueError(f"{source}: no file can be read: {error}. Get them anew") from error
+    damaged = [skip for skip in corpus.skipped if ravdess.FILE_NAME.fullmatch(Path(skip.where).name)]
+    if damaged:
+        count = f"{len(damaged):,} of {len(damaged) + len(corpus.utterances):,} files are damaged"
+        raise ValueError(f"{source}: {count}, first {damaged[0].where}: {damaged[0].why}. Get them anew")
+    return Counter(utterance.emotion for utterance in corpus.utterances)
+
+
+def _refuse_strangers(out: Path) -> None:
+    """Raise if replacing `out` would remove something other than RAVDESS."""
+    if out.is_symlink() or not out.exists():
+        return
+    if not out.is_dir():
+        raise FileExistsError(f"{out} is a file, not a folder; name another folder with --out")
+    for path in out.rglob("*"):
+        known = path.is_dir() or path.name.startswith(".") or ravdess.FILE_NAME.fullmatch(path.name)
+        if not known:
+            raise FileExistsError(f"{out} holds other files ({path.relative_to(out)}); name another folder with --out")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Get RAVDESS: 1,440 files of speech, 24 actors, 208 MB to download.")
+    parser.add_argument("--out", metavar="FOLDER", help="folder to make (default: ravdess in the cache folder)")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="FOLDER_OR_ZIP",
+        help="take this folder of Actor_NN folders or zip file instead",
+    )
+    return command(parser, fetch, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
