@@ -1,0 +1,635 @@
+"""Train and test a paper's systems: fit with early stopping, predict, and whole runs over folds and seeds.
+
+The training regime is that of yoon2018, the only one of the five papers that states its own. Taught in chapter
+`yoon2018`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from serlib import metrics, models, results
+from serlib.batching import Dataset, buckets, padding_share
+from serlib.corpora import with_transcripts
+from serlib.corpora.records import EMOTIONS, Corpus
+from serlib.embeddings.vectors import read_glove, rows_for
+from serlib.features import FEATURES, extract
+from serlib.features.text import Vocabulary, tokenize
+from serlib.models.system import Inputs, Settings, System
+from serlib.protocols import PROTOCOLS, Split
+from serlib.results import Predictions, Record
+
+log = logging.getLogger(__name__)
+
+Tables = Mapping[str, Mapping[str, Any]]
+"""Feature name to utterance id to array; to a list of words for `tokens`."""
+
+THREADS = 4
+"""CPU threads beyond which a small recurrent net only gets slower."""
+
+PREDICT_BATCH = 256
+"""Utterances that are predicted together."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a protocol, ready to train on.
+
+    Attributes:
+        system, settings: what is trained, and how.
+        split: whose utterances are in which part.
+        train, dev, test: the parts.
+        inputs: what `system.build` wants to know, but for word vectors.
+        vocabulary: the words behind the token numbers; None for a system without text.
+        vectors: pretrained word vectors, or None.
+        device: where to train.
+    """
+
+    system: System
+    settings: Settings
+    split: Split
+    train: Dataset
+    dev: Dataset
+    test: Dataset
+    inputs: Inputs
+    vocabulary: Vocabulary | None
+    vectors: Mapping[str, np.ndarray] | None
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a training went.
+
+    Attributes:
+        history: one `{"step", "train_loss", "dev_loss"}` per look at the development set; the training loss is the mean
+            over the updates since the look before.
+        steps: updates made.
+        best_step: the update with the lowest development loss, whose weights the model has now.
+    """
+
+    history: list[dict[str, float]]
+    steps: int
+    best_step: int
+
+
+def run(
+    paper: str,
+    system: str,
+    corpus: Corpus,
+    *,
+    protocol: str | None = None,
+    profile: str = "quick",
+    device: str = "auto",
+    seeds: int | Sequence[int] | None = None,
+    folds: int | Sequence[int] | None = None,
+    results_dir: str | Path | None = None,
+    vectors: str | Path | Mapping[str, np.ndarray] | None = None,
+    cache: str | Path | None = None,
+    progress: bool = True,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[Record]:
+    """Train and test a system on folds of a corpus, with several seeds.
+
+    Everything random follows from the seed: on one machine and device the same call gives the same numbers. What is set
+    to that end is put back afterwards, see `reproducible`.
+
+    Args:
+        paper, system: keys, for instance `yoon2018` and `mdre`.
+        corpus: the corpus; its four classes are taken. A system that reads recognised text takes the transcripts of
+            that name that lie in the corpus's folder.
+        protocol: key of `serlib.protocols.PROTOCOLS`; by default the paper's own.
+        profile: `quick` or `paper`.
+        device: `auto` (a GPU if there is one), `cpu` or `cuda`.
+        seeds, folds: None for what the profile says, n for the first n, or a list of the very ones.
+        results_dir: where each record is written as soon as it is there. A record that is there already and was made
+            from the same things is read, not made again: an interrupted run continues.
+        vectors: pretrained word vectors, a GloVe file or token to vector; without them words start at random.
+        cache: where features are kept; by default in the cache folder.
+        progress: show progress bars.
+        overrides: fields of Settings to replace; of `model`, only the options named.
+
+    Returns:
+        a record per fold and seed, each with its predictions.
+
+    Raises:
+        ValueError: for an unknown paper, system, protocol, profile, device, fold or setting.
+        FloatingPointError: if a loss is not a number any more.
+
+    Example:
+        >>> records = run("yoon2018", "mdre", corpora.load("synthetic"))
+        >>> [record.metrics["ua"] for record in records]
+    """
+    chosen = find_system(paper, system)
+    settings = settings_of(chosen, profile, overrides)
+    target = find_device(device)
+    protocol = protocol or chosen.protocol
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"no protocol is called {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
+    corpus = corpus_for(chosen, corpus)
+    splits = PROTOCOLS[protocol](corpus, seed=0)
+    numbers = _choose(folds, settings.folds if settings.folds is not None else len(splits))
+    if not all(0 <= number < len(splits) for number in numbers):
+        raise ValueError(f"{protocol} has folds 0 to {len(splits) - 1} on this corpus; asked for {numbers}")
+    seeds = _choose(seeds, settings.seeds)
+    tables = tables_for(chosen, corpus, cache=cache, progress=progress)
+    vectors = _vectors(vectors, tables, settings)
+    plain = asdict(settings) | {"vectors": _digest(vectors), "transcripts": chosen.transcripts}
+    extractors = {name: [FEATURES[name].version, FEATURES[name].settings()] for name in tables if name in FEATURES}
+    known = {
+        "device": target.type,
+        "hardware": results.hardware(str(target)),
+        "versions": results.versions(),
+        "commit": results.commit(),
+        "settings": plain,
+        "skipped": len(corpus.skipped),
+    }
+    made: list[Record] = []
+    with _Progress(len(numbers) * len(seeds), progress) as bar:
+        for number in numbers:
+            split, fold = splits[number], None
+            for seed in seeds:
+                start = time.perf_counter()
+                record = Record(
+                    paper=paper,
+                    system=system,
+                    corpus=corpus.name,
+                    synthetic=corpus.synthetic,
+                    protocol=protocol,
+                    profile=profile,
+                    fold=number,
+                    seed=seed,
+                    metrics={},
+                    confusion=[],
+                    sizes={part: len(getattr(split, part)) for part in ("train", "dev", "test")},
+                    parameters=0,
+                    steps=0,
+                    best_step=0,
+                    history=[],
+                    wall_time=0.0,
+                    key=results.run_key(corpus, split, plain, seed, paper=paper, system=system, features=extractors),
+                    **known,
+                )
+                there = results.find(record.path, record.key, results_dir) if results_dir is not None else None
+                if there is not None:
+                    made.append(there)
+                    bar.skip()
+                    continue
+                bar.begin(f"{system} fold {number} seed {seed}")
+                if fold is None:
+                    fold = prepare(chosen, settings, corpus, split, tables, vectors=vectors, device=target)
+                model, fitted = train(fold, seed, progress=bar)
+                record = replace(record, **_outcome(model, fold), parameters=parameters(model), **vars(fitted))
+                record = replace(record, wall_time=time.perf_counter() - start)
+                if results_dir is not None:
+                    results.write(record, record.predictions, results_dir)
+                made.append(record)
+    return made
+
+
+def prepare(
+    system: System,
+    settings: Settings,
+    corpus: Corpus,
+    split: Split,
+    tables: Tables | None = None,
+    *,
+    vectors: Mapping[str, np.ndarray] | None = None,
+    device: torch.device | str = "cpu",
+) -> Fold:
+    """Make the three parts of a fold: words numbered, frames cut and averaged, acoustic features standardised.
+
+    Standardisation and, unless `settings.vocabulary` is `corpus`, the vocabulary know the training part only.
+
+    Args:
+        system, settings: what will be trained, and how.
+        corpus: utterances of the four classes, with the text that the system reads.
+        split: whose utterances are in which part.
+        tables: what `tables_for` gave; None asks it.
+        vectors: token to pretrained vector.
+        device: where to train. The data is moved there whole if it takes less than half of the free memory.
+
+    Raises:
+        ValueError: if a part is empty, or a feature is missing or not finite, or for an unknown `settings.vocabulary`.
+    """
+    for part in ("train", "dev", "test"):
+        if not getattr(split, part):
+            raise ValueError(
+                f"fold {split.name} has nobody in its {part} part; the corpus is too small for this protocol"
+            )
+    tables = tables_for(system, corpus) if tables is None else tables
+    arrays: dict[str, Mapping[str, np.ndarray]] = {name: tables[name] for name in system.features if name != "tokens"}
+    ids = [*split.train, *split.dev, *split.test]
+    vocabulary = None
+    if "tokens" in system.features:
+        words = tables["tokens"]
+        if settings.vocabulary not in ("train", "corpus"):
+            raise ValueError(f"settings.vocabulary is {settings.vocabulary!r}; expected train or corpus")
+        known = split.train if settings.vocabulary == "train" else [u.id for u in corpus]
+        vocabulary = Vocabulary.build(words[id] for id in known)
+        arrays["tokens"] = {id: vocabulary.encode(words[id]) for id in ids}
+    data = Dataset.build(
+        ids,
+        [EMOTIONS.index(corpus[id].emotion) for id in ids],
+        arrays,
+        max_frames=settings.max_frames,
+        max_tokens=settings.max_tokens,
+        frame_stride=settings.frame_stride,
+    )
+    if settings.standardise:
+        data = data.standardise(split.train)
+    device = torch.device(device)
+    if device.type != "cuda" or data.bytes < torch.cuda.mem_get_info(device)[0] / 2:
+        data = data.to(device)
+    parts = [data.select(part) for part in (split.train, split.dev, split.test)]
+    inputs = Inputs(data.dims, len(vocabulary) if vocabulary is not None else 0, classes=len(EMOTIONS))
+    return Fold(system, settings, split, *parts, inputs, vocabulary, vectors, device)
+
+
+def train(fold: Fold, seed: int, progress: bool | _Progress = True) -> tuple[nn.Module, Fit]:
+    """Build the system's model from a seed and fit it to a fold.
+
+    Returns:
+        the model, with the weights that had the lowest development loss, and how the training went.
+
+    Raises:
+        FloatingPointError: if a loss is not a number any more.
+    """
+    inputs = fold.inputs
+    with reproducible(seed, fold.device):
+        if fold.vectors is not None and fold.vocabulary is not None:
+            rows, _ = rows_for(fold.vocabulary, fold.vectors, fold.settings.model["embedding"], seed)
+            inputs = replace(inputs, vectors=rows)
+        model = fold.system.build(inputs, **fold.settings.model)
+        try:
+            return model, fit(model, fold.train, fold.dev, fold.settings, seed, fold.device, progress)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{fold.system.name}, fold {fold.split.name}, seed {seed}: {error}") from None
+
+
+def fit(
+    model: nn.Module,
+    train: Dataset,
+    dev: Dataset,
+    settings: Settings,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: bool | _Progress = True,
+) -> Fit:
+    """Train a model with Adam until its development loss falls no more (yoon2018, section 4.3 and released code).
+
+    The development loss is looked at every `settings.check_every` epochs. Training ends after `settings.patience` looks
+    in a row without a lower one, after `settings.epochs`, or after `settings.max_steps` updates; the weights with the
+    lowest one are put back.
+
+    Args:
+        model: any module that takes a Batch and returns logits (batch, classes); it is moved to `device`.
+        train, dev: what to learn from and what to look at.
+        settings: how to train.
+        seed: of dropout and of the order of batches.
+        device: where to compute.
+        progress: show a progress bar.
+
+    Raises:
+        FloatingPointError: if a loss is not a number any more; the message names the update.
+        ValueError: for an unknown `settings.loss`.
+    """
+    loss_of = loss_function(settings.loss)
+    model.to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    an_epoch = math.ceil(len(train) / settings.batch_size)
+    budget = min(settings.epochs * an_epoch, settings.max_steps or math.inf)
+    interval = max(1, round(settings.check_every * an_epoch))
+    history: list[dict[str, float]] = []
+    since: list[Tensor] = []  # losses since the last look, left on the device so that nothing waits for them
+    best, best_weights, best_step, step, misses = math.inf, None, 0, 0, 0
+    with reproducible(seed, device), _Progress.of(progress) as bar:
+        bar.expect(budget)
+        generator = torch.Generator().manual_seed(seed)
+        _log_padding(train, settings.batch_size, seed)
+        while step < budget and misses < settings.patience:
+            for batch in train.batches(settings.batch_size, generator):
+                model.train()
+                batch = batch.to(device)
+                loss = loss_of(model(batch), batch.labels)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                if settings.clip_value is not None:
+                    nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
+                optimiser.step()
+                since.append(loss.detach())
+                step += 1
+                if step % interval and step < budget:
+                    continue
+                losses = torch.stack(since).tolist()
+                _check_finite(losses, step - len(losses) + 1, settings)
+                dev_loss = loss_of(predict(model, dev), dev.labels.cpu()).item()
+                _check_finite([dev_loss], step, settings)
+                since.clear()
+                if dev_loss < best:
+                    best, best_step, misses = dev_loss, step, 0
+                    best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+                else:
+                    misses += 1
+                look = {"step": step, "train_loss": sum(losses) / len(losses), "dev_loss": dev_loss}
+                history.append(look)
+                bar.look(look, best)
+                if step >= budget or misses >= settings.patience:
+                    break
+        bar.end()
+    model.load_state_dict(best_weights)
+    return Fit(history, step, best_step)
+
+
+def predict(model: nn.Module, dataset: Dataset, ids: Sequence[str] | None = None) -> Tensor:
+    """Return a model's logits, (utterances, classes) on the CPU, in the order of `ids` or else of the dataset.
+
+    The model is put into evaluation mode, computes where its weights are, and is put back into the mode it was in.
+    """
+    dataset = dataset if ids is None else dataset.select(ids)
+    device = next(model.parameters()).device
+    order = buckets(dataset.lengths, PREDICT_BATCH)
+    before = model.training
+    model.eval()
+    with torch.no_grad():
+        logits = torch.cat([model(dataset.batch(rows).to(device)) for rows in order])
+    model.train(before)
+    return logits.cpu()[torch.cat(order).argsort()]
+
+
+def loss_function(name: str):
+    """Return the loss of that name, a function of logits (batch, classes) and labels (batch,) to the mean loss.
+
+    `softmax` is the cross-entropy of equation (2) of yoon2018, in which a sum over the classes of y log ŷ was surely
+    meant where a product of sums is printed; `sigmoid` is what its released code trains on, one binary cross-entropy
+    per class, mean over classes.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name == "softmax":
+        return functional.cross_entropy
+    if name == "sigmoid":
+        return _sigmoid_loss
+    raise ValueError(f"settings.loss is {name!r}; expected softmax or sigmoid")
+
+
+def tables_for(
+    system: System, corpus: Corpus, *, cache: str | Path | None = None, progress: bool = True
+) -> dict[str, Mapping[str, Any]]:
+    """Extract, or take from the cache, what a system eats; `tokens` are lists of words, not yet numbers.
+
+    Args:
+        system: gives the names of the features.
+        corpus: the utterances, with the text that the system reads.
+        cache: folder of the features; by default in the cache folder.
+        progress: show a progress bar.
+    """
+    tables: dict[str, Mapping[str, Any]] = {}
+    for name in system.features:
+        if name == "tokens":
+            tables[name] = {u.id: tokenize(u.text) for u in corpus}
+        else:
+            tables[name] = extract(corpus, name, cache=cache, progress=progress)
+    return tables
+
+
+def corpus_for(system: System, corpus: Corpus) -> Corpus:
+    """Return the four classes of a corpus, with recognised text if the system reads that.
+
+    Raises:
+        ValueError: if no utterance is of the four classes.
+        FileNotFoundError: if the corpus does not come with these transcripts.
+    """
+    four = corpus.four_class()
+    if not len(four):
+        raise ValueError(f"{corpus.root}: none of {len(corpus)} utterances is {', '.join(EMOTIONS)} or excited")
+    return four if system.transcripts is None else with_transcripts(four, system.transcripts)
+
+
+def find_system(paper: str, name: str) -> System:
+    """Return a system of a paper; raise ValueError, which lists what there is, for an unknown one."""
+    known = models.systems(paper)
+    if name not in known:
+        raise ValueError(f"{paper} has no system {name!r}; expected one of {', '.join(known)}")
+    return known[name]
+
+
+def settings_of(system: System, profile: str, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Return a system's settings in a profile, with some fields replaced.
+
+    Args:
+        system: the system.
+        profile: `quick` or `paper`.
+        overrides: fields of Settings; `model` is a mapping of which only the options named are replaced.
+
+    Raises:
+        ValueError: for an unknown profile or field.
+    """
+    if profile not in system.settings:
+        raise ValueError(f"{system.name} has no profile {profile!r}; expected one of {', '.join(system.settings)}")
+    settings, changes = system.settings[profile], dict(overrides or {})
+    unknown = sorted(set(changes) - {one.name for one in fields(Settings)})
+    if unknown:
+        names = ", ".join(one.name for one in fields(Settings))
+        raise ValueError(f"no setting is called {', '.join(unknown)}; expected some of {names}")
+    if "model" in changes:
+        changes["model"] = {**settings.model, **changes["model"]}
+    return replace(settings, **changes)
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:1` means.
+
+    Raises:
+        ValueError: for another name, or CUDA without a GPU.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name != "cpu" and not name.startswith("cuda"):
+        raise ValueError(f"device is {name!r}; expected auto, cpu or cuda")
+    if name != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device is {name!r}, but torch {torch.__version__} finds no GPU; take auto or cpu")
+    return torch.device(name)
+
+
+def parameters(model: nn.Module) -> int:
+    """Count a model's trainable numbers."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random numbers of Python, NumPy and PyTorch, on all devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def reproducible(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Inside this block everything random follows from `seed`; afterwards all is as before.
+
+    Random states, `torch.use_deterministic_algorithms`, cuDNN's flags and the number of threads (at most four in the
+    block: another number adds up in another order) are put back at the end. Only the environment variable
+        `CUBLAS_WORKSPACE_CONFIG`
+    stays, which deterministic CUDA wants and reads once: it is set if it was not.
+    """
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn, filling = torch.backends.cudnn, torch.utils.deterministic.fill_uninitialized_memory
+    flags = cudnn.deterministic, cudnn.benchmark
+    threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else []):
+        try:
+            seed_everything(seed)
+            torch.use_deterministic_algorithms(True, warn_only=False)
+            torch.utils.deterministic.fill_uninitialized_memory = False
+            cudnn.deterministic, cudnn.benchmark = True, False
+            torch.set_num_threads(min(threads, THREADS))
+            yield
+        finally:
+            torch.use_deterministic_algorithms(strict, warn_only=warn)
+            torch.utils.deterministic.fill_uninitialized_memory = filling
+            cudnn.deterministic, cudnn.benchmark = flags
+            torch.set_num_threads(threads)
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+class _Progress:
+    """One bar over the updates of several runs, whose total is corrected as runs stop early."""
+
+    def __init__(self, runs: int, shown: bool):
+        self._bar = tqdm(disable=not shown, unit="step", leave=False, smoothing=0)
+        self._left, self._ended, self._budget, self._step = runs, [], 0, 0
+
+    @classmethod
+    @contextmanager
+    def of(cls, progress: bool | _Progress) -> Iterator[_Progress]:
+        """The caller's bar, which the caller closes, or one of its own."""
+        if isinstance(progress, _Progress):
+            yield progress
+        else:
+            with cls(1, progress) as bar:
+                yield bar
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def begin(self, what: str) -> None:
+        """A run starts; say what it is."""
+        self._bar.set_description(what)
+
+    def expect(self, budget: int) -> None:
+        """The run that starts now makes at most `budget` updates."""
+        self._budget, self._step = budget, 0
+        self._correct()
+
+    def look(self, look: Mapping[str, float], best: float) -> None:
+        """Show the losses."""
+        self._bar.update(look["step"] - self._step)
+        self._step = look["step"]
+        self._bar.set_postfix(train=f"{look['train_loss']:.3f}", dev=f"{look['dev_loss']:.3f}", best=f"{best:.3f}")
+
+    def end(self) -> None:
+        """The run has ended, after how many updates ever."""
+        self._ended.append(self._step)
+        self._left -= 1
+        self._budget = self._step = 0
+        self._correct()
+
+    def skip(self) -> None:
+        """A run need not be made."""
+        self._left -= 1
+        self._correct()
+
+    def _correct(self) -> None:
+        usual = sum(self._ended) / len(self._ended) if self._ended else self._budget
+        self._bar.total = max(self._bar.n, round(sum(self._ended) + usual * self._left))
+        self._bar.refresh()
+
+
+def _outcome(model: nn.Module, fold: Fold) -> dict[str, Any]:
+    """What a record says about the test set."""
+    logits, labels = predict(model, fold.test), fold.test.labels.cpu()
+    loss = loss_function(fold.settings.loss)(logits, labels).item()
+    predictions = Predictions(fold.test.ids, labels.numpy(), logits.numpy())
+    measured = metrics.summary(predictions.labels, predictions.logits) | {"loss": loss}
+    confusion = metrics.confusion(predictions.labels, predictions.predicted, classes=len(EMOTIONS))
+    return {"metrics": measured, "confusion": confusion.tolist(), "predictions": predictions}
+
+
+def _sigmoid_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    targets = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return functional.binary_cross_entropy_with_logits(logits, targets)
+
+
+def _check_finite(losses: list[float], first: int, settings: Settings) -> None:
+    for step, loss in enumerate(losses, first):
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at update {step}. Likely causes: a learning rate that is too high (it is "
+                f"{settings.learning_rate}), gradients that are not clipped (clip_value is {settings.clip_value}), "
+                f"features of very different size (standardise is {settings.standardise})"
+            )
+
+
+def _log_padding(train: Dataset, size: int, seed: int) -> None:
+    batches = buckets(train.lengths, size, torch.Generator().manual_seed(seed))
+    log.info(
+        "%d batches of %d, %.1f %% of their steps is padding",
+        len(batches),
+        size,
+        100 * padding_share(train.lengths, batches),
+    )
+
+
+def _choose(asked: int | Sequence[int] | None, usual: int) -> list[int]:
+    if asked is None:
+        asked = usual
+    chosen = list(range(asked)) if isinstance(asked, int) else [int(one) for one in asked]
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"folds and seeds are a positive number or a list of different numbers, not {asked}")
+    return chosen
+
+
+def _vectors(
+    vectors: str | Path | Mapping[str, np.ndarray] | None, tables: Tables, settings: Settings
+) -> Mapping[str, np.ndarray] | None:
+    """The pretrained vectors of the corpus's words."""
+    if vectors is None or "tokens" not in tables:
+        return None
+    words = {word for tokens in tables["tokens"].values() for word in tokens}
+    if isinstance(vectors, Mapping):
+        return {word: vectors[word] for word in sorted(words) if word in vectors}
+    return read_glove(vectors, words, settings.model["embedding"])
+
+
+def _digest(vectors: Mapping[str, np.ndarray] | None) -> str | None:
+    if vectors is None:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for word in sorted(vectors):
+        digest.update(f"{word}\n".encode() + np.asarray(vectors[word], dtype=np.float32).tobytes())
+    return digest.hexdigest()
