@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from serlib.features.text import PAD, Vocabulary
 from serlib.files import atomic, cache_folder

@@ -5,6 +5,7 @@ Used by all five papers; taught in chapter `features`.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -21,7 +22,8 @@ CUT_OFF = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 def read_waveform(path: str | Path, rate: int = RATE) -> np.ndarray:
     """Read a sound file as one channel at one rate.
 
-    Channels are averaged; another rate is converted by torchaudio's windowed sinc interpolation.
+    Channels are averaged; another rate is converted by SciPy's polyphase filter, which the processes that extract
+    features can load without torch and its memory.
 
     Args:
         path: wav, flac or whatever else libsndfile reads.
@@ -57,7 +59,7 @@ def read_waveform(path: str | Path, rate: int = RATE) -> np.ndarray:
 def _resample(samples: np.ndarray, found: int, rate: int) -> np.ndarray:
     if found == rate:
         return samples
-    import torch  # only here: most corpora need no conversion, and torch takes a second to import
-    from torchaudio.functional import resample
+    from scipy.signal import resample_poly  # only here: most corpora need no conversion
 
-    return resample(torch.from_numpy(samples), found, rate).numpy()
+    common = math.gcd(found, rate)
+    return resample_poly(samples, rate // common, found // common).astype(np.float32)
