@@ -6,13 +6,15 @@ The training regime is that of yoon2018, the only one of the five papers that st
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import logging
 import math
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, cpu_count, delayed
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
@@ -40,11 +43,19 @@ log = logging.getLogger(__name__)
 Tables = Mapping[str, Mapping[str, Any]]
 """Feature name to utterance id to array; to a list of words for `tokens`."""
 
-THREADS = 4
-"""CPU threads beyond which a small recurrent net only gets slower."""
-
 PREDICT_BATCH = 256
 """Utterances that are predicted together."""
+
+UNKNOWN: dict[str, Any] = {
+    "metrics": {},
+    "confusion": [],
+    "parameters": 0,
+    "steps": 0,
+    "best_step": 0,
+    "history": [],
+    "wall_time": 0.0,
+}
+"""What a record cannot say before its run."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,7 @@ def run(
     vectors: str | Path | Mapping[str, np.ndarray] | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
+    jobs: int | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Record]:
     """Train and test a system on folds of a corpus, with several seeds.
@@ -123,6 +135,8 @@ def run(
         vectors: pretrained word vectors, a GloVe file or token to vector; without them words start at random.
         cache: where features are kept; by default in the cache folder.
         progress: show progress bars.
+        jobs: runs that are made at the same time, each in a process of its own; None for one per CPU core, or a single
+            one on a GPU. The numbers are the same.
         overrides: fields of Settings to replace; of `model`, only the options named.
 
     Returns:
@@ -153,6 +167,12 @@ def run(
     plain = asdict(settings) | {"vectors": _digest(vectors), "transcripts": chosen.transcripts}
     extractors = {name: [FEATURES[name].version, FEATURES[name].settings()] for name in tables if name in FEATURES}
     known = {
+        "paper": paper,
+        "system": system,
+        "corpus": corpus.name,
+        "synthetic": corpus.synthetic,
+        "protocol": protocol,
+        "profile": profile,
         "device": target.type,
         "hardware": results.hardware(str(target)),
         "versions": results.versions(),
@@ -160,47 +180,29 @@ def run(
         "settings": plain,
         "skipped": len(corpus.skipped),
     }
-    made: list[Record] = []
-    with _Progress(len(numbers) * len(seeds), progress) as bar:
-        for number in numbers:
-            split, fold = splits[number], None
-            for seed in seeds:
-                start = time.perf_counter()
-                record = Record(
-                    paper=paper,
-                    system=system,
-                    corpus=corpus.name,
-                    synthetic=corpus.synthetic,
-                    protocol=protocol,
-                    profile=profile,
-                    fold=number,
-                    seed=seed,
-                    metrics={},
-                    confusion=[],
-                    sizes={part: len(getattr(split, part)) for part in ("train", "dev", "test")},
-                    parameters=0,
-                    steps=0,
-                    best_step=0,
-                    history=[],
-                    wall_time=0.0,
-                    key=results.run_key(corpus, split, plain, seed, paper=paper, system=system, features=extractors),
-                    **known,
-                )
-                there = results.find(record.path, record.key, results_dir) if results_dir is not None else None
-                if there is not None:
-                    made.append(there)
-                    bar.skip()
-                    continue
-                bar.begin(f"{system} fold {number} seed {seed}")
-                if fold is None:
-                    fold = prepare(chosen, settings, corpus, split, tables, vectors=vectors, device=target)
-                model, fitted = train(fold, seed, progress=bar)
-                record = replace(record, **_outcome(model, fold), parameters=parameters(model), **vars(fitted))
-                record = replace(record, wall_time=time.perf_counter() - start)
-                if results_dir is not None:
-                    results.write(record, record.predictions, results_dir)
-                made.append(record)
-    return made
+    made: dict[tuple[int, int], Record] = {}
+    wanted: list[Record] = []
+    for number, seed in itertools.product(numbers, seeds):
+        key = results.run_key(corpus, splits[number], plain, seed, paper=paper, system=system, features=extractors)
+        sizes = {part: len(getattr(splits[number], part)) for part in ("train", "dev", "test")}
+        record = Record(fold=number, seed=seed, sizes=sizes, key=key, **known, **UNKNOWN)
+        there = None if results_dir is None else results.find(record.path, key, results_dir)
+        if there is None:
+            wanted.append(record)
+        else:
+            made[number, seed] = there
+
+    @functools.lru_cache(maxsize=1)
+    def fold(number: int) -> Fold:
+        return prepare(chosen, settings, corpus, splits[number], tables, vectors=vectors, device=target)
+
+    if jobs is None:
+        jobs = 1 if target.type == "cuda" else cpu_count()
+    for record in _make_all(wanted, fold, min(jobs, len(wanted)), progress):
+        if results_dir is not None:
+            results.write(record, record.predictions, results_dir)
+        made[record.fold, record.seed] = record
+    return [made[place] for place in itertools.product(numbers, seeds)]
 
 
 def prepare(
@@ -272,7 +274,7 @@ def train(fold: Fold, seed: int, progress: bool | _Progress = True) -> tuple[nn.
         FloatingPointError: if a loss is not a number any more.
     """
     inputs = fold.inputs
-    with reproducible(seed, fold.device):
+    with reproducible(seed, fold.device, fold.settings.threads):
         if fold.vectors is not None and fold.vocabulary is not None:
             rows, _ = rows_for(fold.vocabulary, fold.vectors, fold.settings.model["embedding"], seed)
             inputs = replace(inputs, vectors=rows)
@@ -319,7 +321,7 @@ def fit(
     history: list[dict[str, float]] = []
     since: list[Tensor] = []  # losses since the last look, left on the device so that nothing waits for them
     best, best_weights, best_step, step, misses = math.inf, None, 0, 0, 0
-    with reproducible(seed, device), _Progress.of(progress) as bar:
+    with reproducible(seed, device, settings.threads), _Progress.of(progress) as bar:
         bar.expect(budget)
         generator = torch.Generator().manual_seed(seed)
         _log_padding(train, settings.batch_size, seed)
@@ -482,13 +484,17 @@ def seed_everything(seed: int) -> None:
 
 
 @contextmanager
-def reproducible(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+def reproducible(seed: int, device: torch.device | str = "cpu", threads: int = 1) -> Iterator[None]:
     """Inside this block everything random follows from `seed`; afterwards all is as before.
 
-    Random states, `torch.use_deterministic_algorithms`, cuDNN's flags and the number of threads (at most four in the
-    block: another number adds up in another order) are put back at the end. Only the environment variable
-        `CUBLAS_WORKSPACE_CONFIG`
-    stays, which deterministic CUDA wants and reads once: it is set if it was not.
+    Random states, `torch.use_deterministic_algorithms`, cuDNN's flags and the number of threads (which decides how sums
+    are rounded) are put back at the end. Only the environment variable `CUBLAS_WORKSPACE_CONFIG` stays, which
+    deterministic CUDA wants and reads once: it is set if it was not.
+
+    Args:
+        seed: of Python, NumPy and PyTorch.
+        device: where will be computed.
+        threads: of the CPU.
     """
     cuda = torch.device(device).type == "cuda"
     if cuda:
@@ -496,20 +502,20 @@ def reproducible(seed: int, device: torch.device | str = "cpu") -> Iterator[None
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn, filling = torch.backends.cudnn, torch.utils.deterministic.fill_uninitialized_memory
     flags = cudnn.deterministic, cudnn.benchmark
-    threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
+    before, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else []):
         try:
             seed_everything(seed)
             torch.use_deterministic_algorithms(True, warn_only=False)
             torch.utils.deterministic.fill_uninitialized_memory = False
             cudnn.deterministic, cudnn.benchmark = True, False
-            torch.set_num_threads(min(threads, THREADS))
+            torch.set_num_threads(threads)
             yield
         finally:
             torch.use_deterministic_algorithms(strict, warn_only=warn)
             torch.utils.deterministic.fill_uninitialized_memory = filling
             cudnn.deterministic, cudnn.benchmark = flags
-            torch.set_num_threads(threads)
+            torch.set_num_threads(before)
             random.setstate(python)
             np.random.set_state(numpy)
 
@@ -559,15 +565,38 @@ class _Progress:
         self._budget = self._step = 0
         self._correct()
 
-    def skip(self) -> None:
-        """A run need not be made."""
-        self._left -= 1
-        self._correct()
-
     def _correct(self) -> None:
         usual = sum(self._ended) / len(self._ended) if self._ended else self._budget
         self._bar.total = max(self._bar.n, round(sum(self._ended) + usual * self._left))
         self._bar.refresh()
+
+
+def _make_all(wanted: Sequence[Record], fold: Callable[[int], Fold], jobs: int, progress: bool) -> Iterator[Record]:
+    """Make runs, one after the other or several at a time, and give back each as soon as it is complete."""
+    if jobs <= 1:
+        with _Progress(len(wanted), progress) as bar:
+            for record in wanted:
+                bar.begin(f"{record.system} fold {record.fold} seed {record.seed}")
+                yield _make(record, fold(record.fold), bar)
+        return
+    tasks = (delayed(_make)(record, fold(record.fold), False) for record in wanted)
+    runs = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", pre_dispatch=jobs)(tasks)
+    with tqdm(desc=wanted[0].system, total=len(wanted), unit="run", leave=False, disable=not progress) as bar:
+        for record in runs:
+            bar.update()
+            last, best = record.history[-1], min(look["dev_loss"] for look in record.history)
+            bar.set_postfix(train=f"{last['train_loss']:.3f}", dev=f"{last['dev_loss']:.3f}", best=f"{best:.3f}")
+            yield record
+
+
+def _make(record: Record, fold: Fold, progress: bool | _Progress) -> Record:
+    """Train and test, and complete the record."""
+    start = time.perf_counter()
+    model, fitted = train(fold, record.seed, progress)
+    with reproducible(record.seed, fold.device, fold.settings.threads):
+        outcome = _outcome(model, fold)
+    record = replace(record, parameters=parameters(model), **vars(fitted), **outcome)
+    return replace(record, wall_time=time.perf_counter() - start)
 
 
 def _outcome(model: nn.Module, fold: Fold) -> dict[str, Any]:

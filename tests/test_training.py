@@ -79,7 +79,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def run(corpus: Corpus, system: str = "tre", **options):
     options["overrides"] = {**TINY, **options.get("overrides", {})}
-    return training.run("yoon2018", system, corpus, progress=False, device="cpu", **options)
+    return training.run("yoon2018", system, corpus, progress=False, device="cpu", **({"jobs": 1} | options))
 
 
 class Falling(nn.Module):
@@ -252,11 +252,21 @@ def test_the_same_seed_gives_the_same_numbers_and_nothing_is_left_changed(corpus
     assert after == before
 
 
-def test_inside_a_run_algorithms_are_deterministic_and_threads_few():
+def test_runs_side_by_side_give_the_same_numbers(corpus, made_up, tmp_path):
+    one = run(corpus, folds=2, seeds=2, overrides={"epochs": 2})
+    two = run(corpus, folds=2, seeds=2, overrides={"epochs": 2}, jobs=2, results_dir=tmp_path)
+    assert [(record.fold, record.seed) for record in two] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for a, b in zip(one, two, strict=True):
+        assert np.array_equal(a.predictions.logits, b.predictions.logits)
+        assert replace(a, wall_time=0.0) == replace(b, wall_time=0.0)
+    assert len(results.read(tmp_path)) == 4
+
+
+def test_inside_a_run_algorithms_are_deterministic_on_one_thread():
     threads = torch.get_num_threads()
     with training.reproducible(3):
         assert torch.are_deterministic_algorithms_enabled()
-        assert torch.get_num_threads() <= training.THREADS
+        assert torch.get_num_threads() == 1
         drawn = random.random(), np.random.random(), torch.rand(1).item()
     training.seed_everything(3)
     assert drawn == (random.random(), np.random.random(), torch.rand(1).item())
@@ -427,6 +437,7 @@ def test_all_the_way_from_waveforms_and_recognised_text(synthetic, tmp_path):
         "yoon2018",
         "mdrea-asr",
         synthetic,
+        jobs=1,
         protocol="leave-one-session-out",
         device="cpu",
         folds=1,

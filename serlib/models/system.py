@@ -47,6 +47,8 @@ class Settings:
         frame_stride: mean over this many consecutive frames; 1 keeps every frame.
         standardise: scale acoustic features by the training folds' mean and deviation.
         vocabulary: `train` (training folds only) or `corpus` (the paper's: test texts too).
+        threads: of the CPU, per run. The nets are small: on an idle machine a second thread saves a third of the time
+            at best, on a busy one it costs many times that, and another number of threads rounds differently.
         folds, seeds: how many of each a run takes when the caller does not say; None for all folds.
         model: keyword arguments of `System.build`.
     """
@@ -65,6 +67,7 @@ class Settings:
     frame_stride: int = 1
     standardise: bool = True
     vocabulary: str = "train"
+    threads: int = 1
     folds: int | None = None
     seeds: int = 10
     model: Mapping[str, Any] = field(default_factory=dict)
