@@ -114,7 +114,7 @@ def download(remote: Remote, path: str | Path, *, progress: bool = True) -> Path
         best = max(best, arrived)
         if failures == remote.attempts:
             raise OSError(
-                f"{remote.url}: {trouble}; gave up after {remote.attempts} attempts without progress, with {arrived:,} "
+                f"{remote.url}: {trouble}; gave up after {remote.attempts} in a row without progress, with {arrived:,} "
                 f"of {remote.size:,} bytes here. Run the same command again to go on from there"
             )
         wait = remote.pause * 2 ** max(failures - 1, 0)
@@ -159,6 +159,7 @@ def unpack(
         OSError: if `folder` cannot be written; it is then not there either.
     """
     archive, folder = Path(archive), Path(folder)
+    remove(folder)
     try:
         opened = zipfile.ZipFile(archive)
     except FileNotFoundError:
@@ -171,7 +172,6 @@ def unpack(
         make_room(folder, total)
         try:
             with writing(folder):
-                remove(folder)
                 folder.mkdir(parents=True)
             with bar(f"Unpacking {archive.name}", total, progress) as shown:
                 for name, member in members.items():
