@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serlib.features import PAD, UNK, Vocabulary, tokenize
@@ -28,6 +28,7 @@ def test_tokens(text: str, tokens: list[str]) -> None:
     assert tokenize(text) == tokens
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 def test_any_text_becomes_lower_case_tokens_without_white_space(text: str) -> None:
     tokens = tokenize(text)
@@ -39,6 +40,7 @@ def test_any_text_becomes_lower_case_tokens_without_white_space(text: str) -> No
         assert "".join(tokens) == plain
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.text(min_size=1, max_size=5), max_size=8), max_size=8), st.integers(1, 3))
 def test_vocabulary_gives_tokens_back(texts: list[list[str]], min_count: int) -> None:
     vocabulary = Vocabulary.build(texts, min_count)
