@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 README_FIGURE = "readme-figure"
 """Tag of the cell whose picture the README shows."""
-PROGRESS = re.compile(r"\r|\d%\||\d[kMG]?(it|B) \[")
-"""What a progress bar of tqdm leaves on stderr: ` 50%|#####     | 1/2 [00:01<00:01]` or `3it [00:01, 2.9it/s]`."""
+PROGRESS = re.compile(r"\r|\d%\||\[\d\d:\d\d")
+"""What a progress bar of tqdm leaves on stderr: ` 50%|#####     | 1/2 [00:01<00:01]` or ` 3it [00:01, 2.9it/s]`."""
 
 
 def chapters() -> list[Path]:
@@ -75,7 +75,9 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 
 def _progress_bar(output: NotebookNode) -> bool:
-    return output.output_type == "stream" and output.name == "stderr" and bool(PROGRESS.search(output.text))
+    if output.output_type != "stream" or output.name != "stderr":
+        return False
+    return not output.text.strip() or PROGRESS.search(output.text) is not None
 
 
 def execute(source: Path, target: Path) -> None:
