@@ -114,8 +114,8 @@ def download(remote: Remote, path: str | Path, *, progress: bool = True) -> Path
         best = max(best, arrived)
         if failures == remote.attempts:
             raise OSError(
-                f"{remote.url}: {trouble}; gave up after {remote.attempts} in a row without progress, with {arrived:,} "
-                f"of {remote.size:,} bytes here. Run the same command again to go on from there"
+                f"{remote.url}: {trouble}; gave up after {remote.attempts} attempts in a row without progress, with "
+                f"{arrived:,} of {remote.size:,} bytes here. Run the same command again to go on from there"
             )
         wait = remote.pause * 2 ** max(failures - 1, 0)
         log.warning("%s: %s; trying again in %g s", path.name, trouble, wait)

@@ -179,8 +179,8 @@ def test_stalling_server_is_left_and_then_given_up(
     with pytest.raises(OSError) as raised:
         download.download(remote(server, stall=0.5, attempts=1), path, progress=False)
     assert str(raised.value) == (
-        f"{server.url}: nothing came for 0.5 s; gave up after 1 in a row without progress, with 40,000 of 102,400 "
-        "bytes here. Run the same command again to go on from there"
+        f"{server.url}: nothing came for 0.5 s; gave up after 1 attempts in a row without progress, with 40,000 of "
+        "102,400 bytes here. Run the same command again to go on from there"
     )
     assert server.ranges() == [None, "bytes=40000-"]
     server.steps = [serve]
@@ -189,7 +189,7 @@ def test_stalling_server_is_left_and_then_given_up(
 
 def test_server_that_never_answers_is_given_up(server: Server, tmp_path: Path) -> None:
     server.steps = [lambda handler: handler.server.over.wait(10)]
-    with pytest.raises(OSError, match=r"nothing came for 0\.1 s; gave up after 2 in a row"):
+    with pytest.raises(OSError, match=r"nothing came for 0\.1 s; gave up after 2 attempts in a row"):
         download.download(remote(server, stall=0.1, attempts=2), tmp_path / "data.zip", progress=False)
     assert names(tmp_path) == []
 
@@ -203,7 +203,9 @@ def test_server_without_ranges_starts_again(server: Server, tmp_path: Path, capl
 
 def test_server_without_ranges_that_always_cuts_off_is_given_up(server: Server, tmp_path: Path) -> None:
     server.steps = [partial(serve, stop=50_000, ranges=False)]
-    with pytest.raises(OSError, match="the connection ended after 50,000 of 102,400 bytes; gave up after 3 in a row"):
+    with pytest.raises(
+        OSError, match="the connection ended after 50,000 of 102,400 bytes; gave up after 3 attempts in a row"
+    ):
         download.download(remote(server), tmp_path / "data.zip", progress=False)
     assert len(server.requests) == 4
 
@@ -246,7 +248,9 @@ def test_wrong_length_announced(server: Server, tmp_path: Path, announced: int) 
 
 def test_length_announced_right_but_less_sent(server: Server, tmp_path: Path) -> None:
     server.steps = [partial(serve, stop=102_000)]
-    with pytest.raises(OSError, match="the connection ended after 102,000 of 102,400 bytes; gave up after 3 in a row"):
+    with pytest.raises(
+        OSError, match="the connection ended after 102,000 of 102,400 bytes; gave up after 3 attempts in a row"
+    ):
         download.download(remote(server), tmp_path / "data.zip", progress=False)
     assert names(tmp_path) == ["data.zip.part", "data.zip.part.json"]
 
@@ -283,14 +287,16 @@ def test_500_is_tried_again(server: Server, tmp_path: Path, caplog: pytest.LogCa
     assert download.download(remote(server), tmp_path / "data.zip", progress=False).read_bytes() == PAYLOAD
     assert "data.zip: the server answers 503 Service Unavailable; trying again in 0.02 s" in caplog.text
     server.steps = [fail]
-    with pytest.raises(OSError, match="the server answers 500 Internal Server Error; gave up after 3 in a row"):
+    with pytest.raises(
+        OSError, match="the server answers 500 Internal Server Error; gave up after 3 attempts in a row"
+    ):
         download.download(remote(server), tmp_path / "again.zip", progress=False)
 
 
 def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     nowhere = Remote("http://127.0.0.1:1/data.zip", 10, "md5:0", stall=0.3, attempts=2, pause=0.01)
-    with pytest.raises(OSError, match=r"the connection failed \(.*refused.*\); gave up after 2 in a row"):
+    with pytest.raises(OSError, match=r"the connection failed \(.*refused.*\); gave up after 2 attempts in a row"):
         download.download(nowhere, tmp_path / "data.zip", progress=False)
 
 
