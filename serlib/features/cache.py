@@ -97,8 +97,8 @@ def feature_table(
     ones: after an interruption the work goes on with the first shard that is missing. The folder's name is a hash of
     everything that the numbers depend on: the corpus's ids and waveforms, the feature's settings, columns and version.
     Each shard is checked against its checksum whenever the table is opened (CRC-32: 4 GB a second
-    once the file is in memory), and a damaged one is computed again. Two processes that want the same table at once: one makes it,
-    the other waits.
+    once the file is in memory), and a damaged one is computed again. Two processes that want the same table at once:
+    one makes it, the other waits.
 
     Args:
         corpus: whose utterances.
