@@ -34,7 +34,7 @@ if __package__ in (None, ""):  # run as a command: the folder above holds the pa
 from data_scripts.synthetic import asr, ceilings, grammar, layout
 from data_scripts.synthetic.lexicon import Entry
 from data_scripts.synthetic.plan import Planned, class_counts, digest, plan
-from data_scripts.synthetic.voice import ARPABET, Synthesiser, library
+from data_scripts.synthetic.voice import Synthesiser, arpabet, library
 from serlib import files
 
 VERSION = 1
@@ -76,7 +76,9 @@ def make(
     }
     if _complete(root, request):
         return
-    with _writing(root):
+    with _writing(root), files.locked(root / WORKSHOP / "work"):
+        if _complete(root, request):  # by another process, meanwhile
+            return
         _begin(root, request)
         missing = {n: u for n, u in dialogues.items() if not layout.places(root, u[0])[-1].exists()}
         _check_space(root, sum(map(len, missing.values())))
@@ -100,7 +102,7 @@ def _complete(root: Path, request: dict) -> bool:
                     "choose another folder, or delete that one", str(root)
                 )  # fmt: skip
             return path.name == "corpus.json"
-    if root.is_dir() and any(root.iterdir()):
+    if root.is_dir() and any(path.name != WORKSHOP for path in root.iterdir()):
         raise FileExistsError(
             errno.EEXIST, "the folder holds something that is no synthetic corpus; choose an empty one", str(root)
         )
@@ -192,7 +194,7 @@ def _describe(root: Path, dialogues: dict[str, list[Planned]], request: dict) ->
 
     entries = grammar.vocabulary()
     phones = Synthesiser().pronounce(entry.word for entry in entries)
-    pronunciations = {entry.word.lower(): tuple(map(ARPABET.get, phones[entry.word])) for entry in entries}
+    pronunciations = {entry.word.lower(): tuple(map(arpabet, phones[entry.word])) for entry in entries}
     files.write_text(root / "lexicon.csv", _table(_lexicon(entries, pronunciations)))
 
     texts = {u.id: [grammar.bare(token) for token in u.tokens] for u in utterances}

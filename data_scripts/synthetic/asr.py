@@ -35,28 +35,27 @@ def distances(pronunciations: Mapping[str, Sequence[str]]) -> tuple[list[str], n
     words = sorted(pronunciations)
     symbols = sorted({phone for phones in pronunciations.values() for phone in phones})
     index = {symbol: i for i, symbol in enumerate(symbols)}
-    cost = np.ones((len(symbols) + 1, len(symbols) + 1))
+    cost = np.ones((len(symbols) + 1, len(symbols) + 1), np.float32)
     for kin in KIN:
         alike = [index[symbol] for symbol in kin.split() if symbol in index]
         cost[np.ix_(alike, alike)] = 0.5
     np.fill_diagonal(cost, 0)
     lengths = np.array([len(pronunciations[word]) for word in words])
-    phones = np.full((len(words), lengths.max()), len(symbols))
+    phones = np.full((lengths.max(), len(words)), len(symbols))
     for i, word in enumerate(words):
-        phones[i, : lengths[i]] = [index[symbol] for symbol in pronunciations[word]]
+        phones[: lengths[i], i] = [index[symbol] for symbol in pronunciations[word]]
 
-    table = np.empty((len(words), len(words)))
-    steps = np.arange(lengths.max() + 1.0)
+    table = np.empty((len(words), len(words)), cost.dtype)
+    swaps = cost[:, phones]  # (symbols + 1, positions, words): from a symbol to what each word has there
     for i in range(len(words)):  # one word against all, a column of the usual table at a time
-        above = np.broadcast_to(steps, (len(words), len(steps)))
+        above = np.repeat(np.arange(len(phones) + 1, dtype=cost.dtype)[:, None], len(words), axis=1)
         for position in range(lengths[i]):
-            row = np.empty_like(above)
-            row[:, 0] = position + 1
-            swap = above[:, :-1] + cost[phones[i, position], phones]
-            for j in range(1, len(steps)):
-                row[:, j] = np.minimum(np.minimum(swap[:, j - 1], above[:, j] + 1), row[:, j - 1] + 1)
+            row = np.minimum(above[:-1] + swaps[phones[position, i]], above[1:] + 1)
+            row = np.concatenate([np.full((1, len(words)), position + 1, cost.dtype), row])
+            for j in range(1, len(row)):
+                np.minimum(row[j], row[j - 1] + 1, out=row[j])
             above = row
-        table[i] = above[np.arange(len(words)), lengths]
+        table[i] = above[lengths, np.arange(len(words))]
     return words, table / np.maximum(lengths[:, None], lengths[None, :])
 
 

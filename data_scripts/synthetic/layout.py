@@ -16,7 +16,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from data_scripts.synthetic.plan import Planned
-from data_scripts.synthetic.voice import ARPABET, NATIVE_RATE, PUNCTUATION, Synthesiser
+from data_scripts.synthetic.voice import NATIVE_RATE, PUNCTUATION, Synthesiser, arpabet
 
 RATE = 16_000
 FRAME = 160  # samples of an alignment's 10 ms
@@ -81,7 +81,7 @@ def record(utterance: Planned, synthesiser: Synthesiser, seed: int) -> Recording
     lead, tail = rng.uniform(0.06, 0.25), rng.uniform(0.1, 0.3)
     parts = [_silence(lead), speech.samples[: phones[-1].end].astype(np.float64)]
     marks = [("SIL", -1, 0.0)]  # symbol, word, start in seconds
-    marks += [(ARPABET[p.symbol] if p.symbol else "SIL", p.word, lead + p.start / NATIVE_RATE) for p in phones]
+    marks += [(arpabet(p.symbol) if p.symbol else "SIL", p.word, lead + p.start / NATIVE_RATE) for p in phones]
     if utterance.tag:
         marks.append(("SIL", -1, _length(parts)))
         parts.append(_silence(0.15))

@@ -33,8 +33,8 @@ ITEMS = {"plain": 0.75, "emphasis": 0.25}
 SHOWN = 0.6  # how often the words, or the voice, of a plain item show its emotion
 KEPT = 0.8  # how often a play gives a shared line of a script its intended emotion
 KEPT_STRESS = 0.75  # how often a play stresses the intended word
-SHORT = 0.14  # plain items of a few words
-FILLERS = {"plain": (0.76, 0.09, 0.055, 0.04, 0.035, 0.02), "emphasis": (0.87, 0.08, 0.03, 0.02)}
+SHORT = 0.1  # plain items of a few words
+FILLERS = {"plain": (0.68, 0.17, 0.065, 0.04, 0.03, 0.015), "emphasis": (0.89, 0.07, 0.02, 0.02)}
 """Probabilities of 0, 1, ... shared sentences around the one that carries the cue."""
 TAGS = {"": 0.985, "[LAUGHTER]": 0.008, "[BREATHING]": 0.007}  # of improvised utterances
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from xml.sax.saxutils import escape
@@ -18,7 +19,7 @@ import numpy as np
 
 NATIVE_RATE = 22_050
 VOLUME = 60  # of espeak's own scale, which clips near 100; levels are set by `Reading.gain`
-STRESS = '<prosody pitch="+60%" volume="+70%" rate="70%">'
+STRESS = '<prosody pitch="+60%" volume="+50%" rate="70%">'
 """What emphasis does to a word: higher, louder, longer."""
 
 ARPABET = {
@@ -112,6 +113,7 @@ _PHONEME_EVENTS, _DO_NOT_EXIT = 0x1, 0x8000
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _UTF8, _SSML = 0x1, 0x10
 _PHONEME = 7
+_SEED = 1  # 0 would be the time of day
 
 
 def library() -> tuple[str, str]:
@@ -133,31 +135,32 @@ def library() -> tuple[str, str]:
 class Synthesiser:
     """espeak-ng, loaded afresh for every utterance.
 
-    The library keeps oscillator phases, noise and flutter from one utterance to the next, and neither its random
-    seed nor `espeak_Terminate` resets them. Unloading it does, in a third of a millisecond, so that an utterance
-    sounds the same whatever was spoken before it.
+    The library keeps oscillator phases and flutter from one utterance to the next, and neither its random seed nor
+    `espeak_Terminate` resets them. Unloading it does, in a third of a millisecond; with the seed of the breath's noise
+    set as well, an utterance sounds the same whatever was spoken before it.
     """
 
     def __init__(self) -> None:
         self._path, self._data = library()
-        self._library: ctypes.CDLL | None = None
 
-    def _fresh(self) -> ctypes.CDLL:
-        if self._library is not None:
-            self._library.espeak_Terminate()
-            _UNLOAD(self._library._handle)
-        self._library = ctypes.CDLL(self._path)
-        flags = _PHONEME_EVENTS | _DO_NOT_EXIT
-        rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, self._data.encode(), flags)
-        if rate != NATIVE_RATE:
-            raise RuntimeError(f"espeak-ng did not start with its data in {self._data}; reinstall espeakng-loader")
-        return self._library
+    @contextmanager
+    def _engine(self) -> Iterator[ctypes.CDLL]:
+        engine = ctypes.CDLL(self._path)
+        try:
+            rate = engine.espeak_Initialize(_SYNCHRONOUS, 0, self._data.encode(), _PHONEME_EVENTS | _DO_NOT_EXIT)
+            if rate != NATIVE_RATE:
+                raise RuntimeError(f"espeak-ng did not start with its data in {self._data}; reinstall espeakng-loader")
+            engine.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
+            yield engine
+            engine.espeak_Terminate()
+        finally:
+            _UNLOAD(engine._handle)
 
     def version(self) -> str:
         """Return the version of espeak-ng."""
-        engine = self._fresh()
-        engine.espeak_Info.restype = ctypes.c_char_p
-        return engine.espeak_Info(None).decode()
+        with self._engine() as engine:
+            engine.espeak_Info.restype = ctypes.c_char_p
+            return engine.espeak_Info(None).decode()
 
     def speak(self, words: Sequence[str], reading: Reading, stressed: Iterable[int] = ()) -> Speech:
         """Say an utterance.
@@ -170,7 +173,6 @@ class Synthesiser:
         Raises:
             RuntimeError: if the library refuses a voice or the text.
         """
-        engine = self._fresh()
         chunks: list[bytes] = []
         events: list[tuple[int, str, int]] = []
 
@@ -186,29 +188,32 @@ class Synthesiser:
                 i += 1
             return 0
 
-        engine.espeak_SetSynthCallback(receive)
-        self._check(engine.espeak_SetVoiceByName(f"en-us+{reading.variant}".encode()), f"voice {reading.variant}")
-        settings = {_RATE: reading.rate, _VOLUME: VOLUME, _PITCH: reading.pitch, _RANGE: reading.range}
-        for parameter, value in settings.items():
-            self._check(engine.espeak_SetParameter(parameter, value, 0), f"{reading}")
-        text, positions = ssml(words, stressed)
-        encoded = text.encode()
-        self._check(engine.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _UTF8 | _SSML, None, None), " ".join(words))
+        with self._engine() as engine:
+            engine.espeak_SetSynthCallback(receive)
+            self._check(engine.espeak_SetVoiceByName(f"en-us+{reading.variant}".encode()), f"voice {reading.variant}")
+            settings = {_RATE: reading.rate, _VOLUME: VOLUME, _PITCH: reading.pitch, _RANGE: reading.range}
+            for parameter, value in settings.items():
+                self._check(engine.espeak_SetParameter(parameter, value, 0), f"{reading}")
+            text, positions = ssml(words, stressed)
+            encoded = text.encode()
+            self._check(
+                engine.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _UTF8 | _SSML, None, None), " ".join(words)
+            )
         samples = np.frombuffer(b"".join(chunks), np.int16)
         phones = _phones(events, positions, len(samples))
         return Speech(samples, self._share(phones, words))
 
     def pronounce(self, words: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Return the phones of each word spoken alone, as espeak's names without stress marks."""
-        engine = self._fresh()
-        self._check(engine.espeak_SetVoiceByName(b"en-us"), "voice en-us")
-        engine.espeak_TextToPhonemes.restype = ctypes.c_char_p
         pronunciations = {}
-        for word in words:
-            text = ctypes.c_char_p(word.encode())
-            names = engine.espeak_TextToPhonemes(ctypes.byref(text), _UTF8, ord("_") << 8)
-            symbols = map(bare, names.decode().split("_"))
-            pronunciations[word] = tuple(symbol for symbol in symbols if symbol and symbol not in GLIDES)
+        with self._engine() as engine:
+            self._check(engine.espeak_SetVoiceByName(b"en-us"), "voice en-us")
+            engine.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            for word in words:
+                text = ctypes.c_char_p(word.encode())
+                names = engine.espeak_TextToPhonemes(ctypes.byref(text), _UTF8, ord("_") << 8)
+                symbols = map(bare, names.decode().split("_"))
+                pronunciations[word] = tuple(symbol for symbol in symbols if symbol and symbol not in GLIDES)
         return pronunciations
 
     def _share(self, phones: list[Phone], words: Sequence[str]) -> tuple[Phone, ...]:
@@ -259,6 +264,15 @@ def ssml(words: Sequence[str], stressed: Iterable[int] = ()) -> tuple[str, list[
 def bare(symbol: str) -> str:
     """Return espeak's name of a phone without stress marks; "" for a pause."""
     return symbol.lstrip("',=%|_:!")
+
+
+def arpabet(symbol: str) -> str:
+    """Return the ARPAbet symbol of espeak's phone; raise RuntimeError for one that this version of espeak invented."""
+    if symbol not in ARPABET:
+        raise RuntimeError(
+            f"espeak-ng speaks a phone {symbol!r} that is not in ARPABET; add it there, or use espeak-ng 1.52"
+        )
+    return ARPABET[symbol]
 
 
 def _phones(events: list[tuple[int, str, int]], positions: list[int], length: int) -> list[Phone]:
