@@ -104,7 +104,7 @@ def test_citation_names_the_version() -> None:
 
 def test_requirements_are_all_pinned_and_hold_the_library_s() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = dict(line.split(" ;")[0].split("==") for line in lines if line and not line.startswith("#"))
+    pins = dict(re.split(r" +[;#]", line)[0].split("==") for line in lines if line and not line.startswith("#"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = project["dependencies"] + [name for extra in project["optional-dependencies"].values() for name in extra]
     for requirement in wanted:
