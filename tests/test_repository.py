@@ -55,7 +55,7 @@ def test_chapter_is_named_like_the_module_it_teaches(chapter: Path) -> None:
 def test_chapter_has_the_seven_parameters(chapter: Path) -> None:
     (cell,) = tagged(read(chapter), "parameters")
     names = [ast.unparse(statement.targets[0]) for statement in ast.parse(cell.source).body]
-    assert names == PARAMETERS
+    assert names[: len(PARAMETERS)] == PARAMETERS  # what only this chapter needs may follow
 
 
 @chapters
