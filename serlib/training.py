@@ -25,7 +25,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from serlib import metrics, models, results
 from serlib.batching import Dataset, buckets, padding_share

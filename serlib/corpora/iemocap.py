@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from serlib.corpora import wav
 from serlib.corpora.records import Corpus, Segment, Skip, Utterance
@@ -55,7 +55,7 @@ RATINGS = (0.0, 6.0)
 
 UTTERANCE_NAME = re.compile(r"(Ses0([1-5])[FM]_(?:impro\d|script\d+_\d)\w*)_([FM])\w*")
 LABEL_LINE = re.compile(r"\[(\S+?)\s*-\s*(\S+)\]\s+(\S+)\s+(\S+)\s+\[(\S+?),\s*(\S+?),\s*(\S+?)\]\s*")
-TEXT_LINE = re.compile(r"(Ses\w++)\s*+(?:\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s*+)?+:?+\s*+(?!\[\s*\d)(.*)")
+TEXT_LINE = re.compile(r"(Ses\w+)\b\s*(?:\[\s*[\d.]+\s*-\s*[\d.]+\s*\])?\s*:?\s*(?!\s*:?\s*\[\s*\d)(.*)")
 SCRIPT = re.compile(r"script\d+_\d+")
 """Without the letter of a second part: `script01_1b` is the same script as `script01_1`."""
 

@@ -11,7 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from serlib.corpora import wav
 from serlib.corpora.records import Corpus, Skip, Utterance

@@ -129,8 +129,9 @@ class Corpus:
     def four_class(self) -> Corpus:
         """Return the utterances of the four classes, excited merged into happy.
 
-        yoon2018, shen2020 and krishna2020 say that they do this; xu2019 only names the four classes. On IEMOCAP it gives 5,531 utterances. Utterances with another label, or none, are left
-        out; `len(corpus) - len(corpus.four_class())` says how many.
+        yoon2018, shen2020 and krishna2020 say that they do this; xu2019 only names the four classes. On IEMOCAP it
+        gives 5,531 utterances. Utterances with another label, or none, are left out;
+        `len(corpus) - len(corpus.four_class())` says how many.
         """
         merged = (replace(u, emotion=MERGED.get(u.emotion, u.emotion)) for u in self.utterances)
         return replace(self, utterances=[u for u in merged if u.emotion in EMOTIONS])
