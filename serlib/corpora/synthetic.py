@@ -55,7 +55,7 @@ def make_if_absent(root: str | Path, utterances: int, seed: int = 0, progress: b
 
     Raises:
         RuntimeError: if the generator is not installed.
-        ValueError: if `root` holds a corpus of another size or seed.
+        ValueError: if `root` holds a corpus of another size, seed or version of the generator.
         OSError: if `root` cannot be written.
     """
     root = Path(root)
@@ -63,12 +63,11 @@ def make_if_absent(root: str | Path, utterances: int, seed: int = 0, progress: b
         with files.locked(root):
             if not (root / MARKER).is_file():
                 _make(root, utterances, seed, progress)
-    found = about(root)
-    if (found["utterances"], found["seed"]) != (utterances, seed):
-        raise ValueError(
-            f"{root}: expected {utterances} utterances of seed {seed}, found {found['utterances']} of seed "
-            f"{found['seed']}; remove the folder or name another"
-        )
+    wanted = {"utterances": utterances, "seed": seed} | _generator()
+    found = {name: value for name, value in about(root).items() if name in wanted}
+    if found != wanted:
+        described = [", ".join(f"{name} {value}" for name, value in one.items()) for one in (wanted, found)]
+        raise ValueError("{}: expected {}, found {}; remove the folder or name another".format(root, *described))
 
 
 def about(root: str | Path) -> dict[str, Any]:
@@ -124,6 +123,15 @@ def read_ceilings(root: str | Path) -> dict[str, Any]:
         ValueError: if the file is damaged.
     """
     return _json(_generated(root, "ceilings.json"), ("all",))
+
+
+def _generator() -> dict[str, int]:
+    """The version of the generator, if it is installed."""
+    try:
+        from data_scripts.make_synthetic import VERSION
+    except ImportError:
+        return {}
+    return {"generator": VERSION}
 
 
 def _make(root: Path, utterances: int, seed: int, progress: bool) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from data_scripts.make_synthetic import VERSION
 from serlib import corpora
 from serlib.corpora import synthetic as reader
 
@@ -84,12 +85,20 @@ def test_human_corpus_has_no_cues(iemocap_tree):
         reader.read_cues(iemocap_tree.root)
 
 
-def test_folder_with_another_corpus_is_not_overwritten(tmp_path):
-    (tmp_path / "corpus.json").write_text(json.dumps({"name": "synthetic", "utterances": 100, "seed": 7}))
+@pytest.mark.parametrize(
+    ("there", "described"),
+    [
+        ({"utterances": 100, "seed": 7, "generator": VERSION}, f"utterances 100, seed 7, generator {VERSION}"),
+        ({"utterances": 2000, "seed": 0, "generator": -1}, "utterances 2000, seed 0, generator -1"),
+    ],
+)
+def test_folder_with_another_corpus_is_not_overwritten(tmp_path, there, described):
+    (tmp_path / "corpus.json").write_text(json.dumps({"name": "synthetic"} | there))
     with pytest.raises(ValueError) as caught:
         reader.make_if_absent(tmp_path, 2000)
     assert str(caught.value) == (
-        f"{tmp_path}: expected 2000 utterances of seed 0, found 100 of seed 7; remove the folder or name another"
+        f"{tmp_path}: expected utterances 2000, seed 0, generator {VERSION}, found {described}; "
+        "remove the folder or name another"
     )
 
 
