@@ -63,7 +63,7 @@ def use_style() -> None:
 
 
 def scores(table: pd.DataFrame, *, ceilings: Mapping[str, float], chance: float, title: str, xlabel: str) -> Figure:
-    """Draw one score per system with its interval, and the ceilings that no model can pass.
+    """Draw one score per system with its interval, and the best scores that different observers could reach.
 
     Args:
         table: a row per system, in the order to draw; columns `estimate`, `low`, `high` in [0, 1].
@@ -72,20 +72,22 @@ def scores(table: pd.DataFrame, *, ceilings: Mapping[str, float], chance: float,
         title: the message of the figure.
         xlabel: the metric, with what the interval is.
     """
-    figure, axes = plt.subplots(figsize=(5.6, 1.5 + 0.38 * len(table)))
+    figure, axes = plt.subplots(figsize=(5.6, 1.8 + 0.38 * len(table)))
     rows = np.arange(len(table))[::-1]
     estimate = 100 * table["estimate"].to_numpy()
     errors = np.abs(100 * table[["low", "high"]].to_numpy().T - estimate)
     axes.errorbar(estimate, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3, markersize=6)
     for row, value in zip(rows, estimate, strict=True):
         axes.annotate(f"{value:.1f}", (value, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
-    axes.axvline(100 * chance, color=INK, linestyle=":", linewidth=1)
-    axes.text(100 * chance, len(table) - 0.3, "chance", ha="center", va="bottom", fontsize=9)
-    for name, value in ceilings.items():
-        axes.axvline(100 * value, color=SECOND, linestyle="--", linewidth=1)
-        axes.text(100 * value, len(table) - 0.3, name, ha="center", va="bottom", fontsize=9, color=SECOND)
+    lines = [("chance", chance, INK, ":"), *((name, value, SECOND, "--") for name, value in ceilings.items())]
+    for place, (name, value, colour, dashes) in enumerate(sorted(lines, key=lambda line: line[1])):
+        axes.axvline(100 * value, color=colour, linestyle=dashes, linewidth=1)
+        above = (0, 2 + 11 * (place % 2))  # two heights, so that neighbours do not collide
+        corner = (100 * value, 1)
+        where = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "ha": "center", "fontsize": 9}
+        axes.annotate(name, corner, xytext=above, color=colour, **where)
     axes.set(yticks=rows, yticklabels=table.index, ylim=(-0.6, len(table) - 0.4), xlabel=xlabel)
-    axes.set_title(title, pad=22)
+    axes.set_title(title, pad=28)
     return figure
 
 
