@@ -18,6 +18,8 @@ from serlib.files import cache_folder
 
 if TYPE_CHECKING:
     from serlib.corpora.records import Corpus
+    from serlib.features.batched import mfcc_batch
+    from serlib.features.batched_contours import contours_batch
 
 __all__ = [
     "CONTOUR_NAMES",
@@ -31,8 +33,10 @@ __all__ = [
     "FeatureTable",
     "Vocabulary",
     "contours",
+    "contours_batch",
     "extract",
     "mfcc",
+    "mfcc_batch",
     "prosody",
     "read_waveform",
     "tokenize",
@@ -71,3 +75,16 @@ def extract(
         raise ValueError(f"unknown feature {name!r}; expected one of {', '.join(FEATURES)}")
     folder = cache_folder() / "features" if cache is None else Path(cache)
     return feature_table(corpus, FEATURES[name], folder, jobs=jobs, progress=progress)
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs torch when it is asked for: the processes that run openSMILE do without torch's memory."""
+    if name == "mfcc_batch":
+        from serlib.features.batched import mfcc_batch
+
+        return mfcc_batch
+    if name == "contours_batch":
+        from serlib.features.batched_contours import contours_batch
+
+        return contours_batch
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
