@@ -29,8 +29,13 @@ LONG, LONG_FFT = 880, 1024
 LOWEST, HIGHEST = 52.0, 620.0
 """Range of F0 in hertz."""
 
+BINS = LONG_FFT // 2 + 1
+"""Points of the spectrum, on the linear scale and on that of octaves."""
+
 BOTTOM = 25.0
-"""Where the octave scale of the spectrum begins, in hertz; it ends at half the sampling rate."""
+"""Where the octave scale begins, in hertz; it ends at half the sampling rate."""
+
+PER_OCTAVE = BINS / math.log2(RATE / 2 / BOTTOM)
 
 HARMONICS, COMPRESSION = 15, 0.85
 CANDIDATES = 4
@@ -98,43 +103,40 @@ def _loudness_tables(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, 
 
 def _pitch_candidates(frames: Tensor) -> Tensor:
     """Four candidates of each frame, best first: F0, voicing, HNR of each, then the frame's level; (n, 13)."""
-    window, octaves, weights, subharmonics = _pitch_tables(frames.dtype, frames.device)
+    window, octaves, weights = _pitch_tables(frames.dtype, frames.device)
     frames = sixteen_bit(frames) / FULL_SCALE * window
     level = frames.square().mean(-1, keepdim=True).sqrt()
     power = power_spectrum(frames, LONG_FFT)  # (n, 513)
     octave = (_peaks_alone(power.sqrt()) @ octaves).clamp(min=0) * weights  # (n, 513)
-    score = octave @ subharmonics
+    score = octave / HARMONICS
+    for harmonic in range(2, HARMONICS + 1):
+        shift = math.floor(PER_OCTAVE * math.log2(harmonic))  # moves the harmonic onto its fundamental
+        score[:, :-shift].add_(octave[:, shift:], alpha=COMPRESSION ** (harmonic - 1) / HARMONICS)
     f0, voicing = _best_peaks(score)
     return torch.cat([f0, voicing, _harmonics_to_noise(power, f0), level], -1)
 
 
 @cache
-def _pitch_tables(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gaussian window, smoothing and resampling to an octave scale, auditory weights, sum over sub-harmonics.
+def _pitch_tables(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Gaussian window (880,), smoothing and resampling to an octave scale (513, 513), auditory weights (513,).
 
-    All steps between two non-linear ones are one matrix of (513, 513).
+    Smoothing and interpolation by splines are linear: together they are one matrix.
     """
     from scipy.interpolate import CubicSpline
 
     centre = (LONG - 1) / 2
     window = np.exp(-0.5 * ((np.arange(LONG) - centre) / (0.4 * centre)) ** 2)
 
-    bins = LONG_FFT // 2 + 1
-    smoothing = (2 * np.eye(bins) + np.eye(bins, k=1) + np.eye(bins, k=-1)) / 4
-    smoothing[-1] = np.eye(bins)[-1]  # openSMILE leaves the last one out
-    place = np.log2(np.arange(1, bins) * RATE / LONG_FFT)
+    smoothing = (2 * np.eye(BINS) + np.eye(BINS, k=1) + np.eye(BINS, k=-1)) / 4
+    smoothing[-1] = np.eye(BINS)[-1]  # openSMILE leaves the last one out
+    place = np.log2(np.arange(1, BINS) * RATE / LONG_FFT)
     place = np.concatenate([[2 * place[0] - place[1]], place])  # zero hertz has no logarithm
-    target = np.linspace(math.log2(BOTTOM), math.log2(RATE / 2), bins)
-    octaves = smoothing.T @ CubicSpline(place, np.eye(bins), bc_type="natural")(target).T
+    target = np.linspace(math.log2(BOTTOM), math.log2(RATE / 2), BINS)
+    octaves = smoothing.T @ CubicSpline(place, np.eye(BINS), bc_type="natural")(target).T
 
-    per_octave = bins / math.log2(RATE / 2 / BOTTOM)
-    rise = per_octave * math.log2(65 / 50) - 1
-    weights = 0.5 + np.arctan(3 * (np.arange(1, bins + 1) - rise) / per_octave) / np.pi
-
-    subharmonics = sum(
-        COMPRESSION ** (n - 1) * np.eye(bins, k=-math.floor(per_octave * math.log2(n))) for n in range(1, HARMONICS + 1)
-    )
-    tables = window, octaves, weights, subharmonics / HARMONICS
+    rise = PER_OCTAVE * math.log2(65 / 50) - 1
+    weights = 0.5 + np.arctan(3 * (np.arange(1, BINS + 1) - rise) / PER_OCTAVE) / np.pi
+    tables = window, octaves, weights
     return tuple(torch.from_numpy(table).to(device, dtype) for table in tables)
 
 
@@ -156,7 +158,7 @@ def _best_peaks(score: Tensor) -> tuple[Tensor, Tensor]:
     left, top, right = (score.gather(1, place + offset) for offset in range(3))
     shift = (left - right) / 2 / (left - 2 * top + right)  # of the parabola through three points
     height = top - (left - right) * shift / 4
-    step = math.log2(RATE / 2 / BOTTOM) / (score.shape[1] - 1)
+    step = math.log2(RATE / 2 / BOTTOM) / (BINS - 1)
     f0 = BOTTOM * torch.exp2((place + 1 + shift) * step)
     usable = peaks.gather(1, place) & (f0 >= LOWEST) & (f0 <= HIGHEST)
     height = torch.where(usable, height, 0.0)
@@ -172,18 +174,18 @@ def _best_peaks(score: Tensor) -> tuple[Tensor, Tensor]:
 
 def _harmonics_to_noise(power: Tensor, f0: Tensor) -> Tensor:
     """HNR in decibels, (n, candidates), from the autocorrelation's peak next to one period; 0 without a peak."""
-    correlation = torch.fft.irfft(power).abs()[:, : power.shape[1]]
+    correlation = torch.fft.irfft(power).abs()[:, :BINS]
     middle = correlation[:, 1:-1]
     peaks = functional.pad((middle > correlation[:, :-2]) & (middle > correlation[:, 2:]), (1, 1))
-    lags = torch.arange(power.shape[1], device=power.device)
-    far = 2 * power.shape[1]
+    lags = torch.arange(BINS, device=power.device, dtype=torch.int32)
+    far = 2 * BINS
     earlier = torch.where(peaks, lags, -far).cummax(1).values
     later = torch.where(peaks, lags, far).flip(1).cummin(1).values.flip(1)
     period = (RATE / f0.clamp(min=LOWEST)).floor().long()
     earlier, later = earlier.gather(1, period), later.gather(1, period)
     lag = torch.where(period - earlier <= later - period, earlier, later)
     found = (lag > 0) & (lag < far)
-    height = correlation.gather(1, torch.where(found, lag, 0))
+    height = correlation.gather(1, torch.where(found, lag, 0).long())
     ratio = height / (correlation[:, :1] - height)
     return torch.where(found & (f0 > 0), 10 * torch.log10(ratio.clamp(1e-9, 1e11)), 0.0)
 
