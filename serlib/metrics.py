@@ -256,7 +256,8 @@ def paired_bootstrap(
 
     Returns:
         the interval of the difference, and the two-sided p-value: twice the share of resamples in which the
-        difference is zero or has the other sign. It is below 1 - level where the interval leaves zero out.
+        difference is zero or has the other sign. It is about 1 - level, or lower, where the interval
+        leaves zero out.
 
     Raises:
         ValueError: as `bootstrap`.

@@ -1,7 +1,6 @@
 """Train and test a paper's systems: fit with early stopping, predict, and whole runs over folds and seeds.
 
-The training regime is that of yoon2018, the only one of the five papers that states its own. Taught in chapter
-`yoon2018`.
+The training regime is that of yoon2018's released code. Taught in chapter `yoon2018`.
 """
 
 from __future__ import annotations
@@ -163,7 +162,7 @@ def run(
         raise ValueError(f"{protocol} has folds 0 to {len(splits) - 1} on this corpus; asked for {numbers}")
     seeds = _choose(seeds, settings.seeds)
     tables = tables_for(chosen, corpus, cache=cache, progress=progress)
-    vectors = _vectors(vectors, tables, settings)
+    vectors = vectors_for(vectors, tables, settings)
     plain = asdict(settings) | {"vectors": _digest(vectors), "transcripts": chosen.transcripts}
     extractors = {name: [FEATURES[name].version, FEATURES[name].settings()] for name in tables if name in FEATURES}
     known = {
@@ -180,10 +179,11 @@ def run(
         "settings": plain,
         "skipped": len(corpus.skipped),
     }
+    identity = {"paper": paper, "system": system, "device": target.type, "torch": torch.__version__}
     made: dict[tuple[int, int], Record] = {}
     wanted: list[Record] = []
     for number, seed in itertools.product(numbers, seeds):
-        key = results.run_key(corpus, splits[number], plain, seed, paper=paper, system=system, features=extractors)
+        key = results.run_key(corpus, splits[number], plain, seed, features=extractors, **identity)
         sizes = {part: len(getattr(splits[number], part)) for part in ("train", "dev", "test")}
         record = Record(fold=number, seed=seed, sizes=sizes, key=key, **known, **UNKNOWN)
         there = None if results_dir is None else results.find(record.path, key, results_dir)
@@ -243,8 +243,10 @@ def prepare(
         words = tables["tokens"]
         if settings.vocabulary not in ("train", "corpus"):
             raise ValueError(f"settings.vocabulary is {settings.vocabulary!r}; expected train or corpus")
-        known = split.train if settings.vocabulary == "train" else [u.id for u in corpus]
-        vocabulary = Vocabulary.build(words[id] for id in known)
+        if settings.vocabulary == "train":
+            vocabulary = Vocabulary.build((words[id] for id in split.train), min_count=2, keep=vectors or ())
+        else:
+            vocabulary = Vocabulary.build(words[u.id] for u in corpus)
         arrays["tokens"] = {id: vocabulary.encode(words[id]) for id in ids}
     data = Dataset.build(
         ids,
@@ -294,7 +296,7 @@ def fit(
     device: torch.device | str = "cpu",
     progress: bool | _Progress = True,
 ) -> Fit:
-    """Train a model with Adam until its development loss falls no more (yoon2018, section 4.3 and released code).
+    """Train a model with Adam until its development loss falls no more (yoon2018's released code).
 
     The development loss is looked at every `settings.check_every` epochs. Training ends after `settings.patience` looks
     in a row without a lower one, after `settings.epochs`, or after `settings.max_steps` updates; the weights with the
@@ -410,6 +412,24 @@ def tables_for(
         else:
             tables[name] = extract(corpus, name, cache=cache, progress=progress)
     return tables
+
+
+def vectors_for(
+    vectors: str | Path | Mapping[str, np.ndarray] | None, tables: Tables, settings: Settings
+) -> Mapping[str, np.ndarray] | None:
+    """Return the pretrained vectors of the corpus's words, as `prepare` takes them.
+
+    Args:
+        vectors: a GloVe file, or token to vector; None for none.
+        tables: what `tables_for` gave.
+        settings: whose `model` says how long a vector is.
+    """
+    if vectors is None or "tokens" not in tables:
+        return None
+    words = {word for tokens in tables["tokens"].values() for word in tokens}
+    if isinstance(vectors, Mapping):
+        return {word: vectors[word] for word in sorted(words) if word in vectors}
+    return read_glove(vectors, words, settings.model["embedding"])
 
 
 def corpus_for(system: System, corpus: Corpus) -> Corpus:
@@ -641,18 +661,6 @@ def _choose(asked: int | Sequence[int] | None, usual: int) -> list[int]:
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"folds and seeds are a positive number or a list of different numbers, not {asked}")
     return chosen
-
-
-def _vectors(
-    vectors: str | Path | Mapping[str, np.ndarray] | None, tables: Tables, settings: Settings
-) -> Mapping[str, np.ndarray] | None:
-    """The pretrained vectors of the corpus's words."""
-    if vectors is None or "tokens" not in tables:
-        return None
-    words = {word for tokens in tables["tokens"].values() for word in tokens}
-    if isinstance(vectors, Mapping):
-        return {word: vectors[word] for word in sorted(words) if word in vectors}
-    return read_glove(vectors, words, settings.model["embedding"])
 
 
 def _digest(vectors: Mapping[str, np.ndarray] | None) -> str | None:

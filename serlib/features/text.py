@@ -31,7 +31,7 @@ Those that also end sentences as words (`no`, `hon`) are left out."""
 
 
 def tokenize(text: str) -> list[str]:
-    """Split a transcript into lower-case words and punctuation marks (yoon2018, section 4.2).
+    """Split a transcript into words and punctuation marks (yoon2018, section 3.2), lower-cased as its code does.
 
     This is `nltk.word_tokenize` without a download: its rules for words, after a split into sentences. Where NLTK loads
     a sentence splitter that was trained on English, this one knows `ABBREVIATIONS` and no more: the full stop of any
@@ -83,16 +83,17 @@ class Vocabulary:
     tokens: tuple[str, ...]
 
     @classmethod
-    def build(cls, texts: Iterable[Iterable[str]], min_count: int = 1) -> Vocabulary:
+    def build(cls, texts: Iterable[Iterable[str]], min_count: int = 1, keep: Iterable[str] = ()) -> Vocabulary:
         """Count tokens and number them.
 
         Args:
             texts: the tokens of each text. By default those of the training folds; yoon2018's code took the whole
                 corpus, test texts too.
             min_count: rarer tokens are left out, and so encoded as `UNK`.
+            keep: tokens that are known whether they occur or not, for instance those with a pretrained vector.
         """
         counts = Counter(token for tokens in texts for token in tokens if token not in SPECIAL)
-        kept = [token for token, count in counts.items() if count >= min_count]
+        kept = {token for token, count in counts.items() if count >= min_count} | (set(keep) - set(SPECIAL))
         return cls((*SPECIAL, *sorted(kept, key=lambda token: (-counts[token], token))))
 
     @cached_property

@@ -45,22 +45,24 @@ class Settings:
         loss: `softmax` (equation 2 of yoon2018) or `sigmoid` (one binary loss per class).
         max_frames, max_tokens: longer sequences are cut.
         frame_stride: mean over this many consecutive frames; 1 keeps every frame.
-        standardise: scale acoustic features by the training folds' mean and deviation.
-        vocabulary: `train` (training folds only) or `corpus` (the paper's: test texts too).
+        standardise: scale acoustic features by the training folds' mean and deviation; yoon2018's code takes them raw.
+        vocabulary: `train`: the words that occur twice in the training folds, or have a pretrained vector; those that
+            occur once teach the unknown token. `corpus`: all words of the four classes, test texts too; yoon2018's code
+            took those of all 10,039 transcripts.
         threads: of the CPU, per run. The nets are small: on an idle machine a second thread saves a third of the time
             at best, on a busy one it costs many times that, and another number of threads rounds differently.
         folds, seeds: how many of each a run takes when the caller does not say; None for all folds.
         model: keyword arguments of `System.build`.
     """
 
-    epochs: int = 100
+    epochs: int = 300
     max_steps: int | None = 10_000
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     clip_value: float | None = 10.0
     check_every: float = 0.3
-    patience: int = 7
+    patience: int = 8
     loss: str = "softmax"
     max_frames: int = 750
     max_tokens: int = 128

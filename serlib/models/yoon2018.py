@@ -236,8 +236,10 @@ def _choose(option: str, value: str, values: dict):
 
 AUDIO, TEXT = ("mfcc", "prosody"), ("tokens",)
 
-# The released code's sizes and rates; the classes above have them as defaults.
+# The released code's sizes and rates.
 PAPER = Settings()
+LARGE_AUDIO = {"hidden": 200, "dropout_audio": 0.3}
+LARGE_TEXT = {"hidden": 200, "embedding": 300, "dropout_text": 0.7}
 
 # Four frames in one, a third of the units, little data to regularise: minutes on two cores.
 QUICK = Settings(
@@ -255,16 +257,20 @@ SMALL_AUDIO = {"hidden": 64, "dropout_audio": 0.1}
 SMALL_TEXT = {"hidden": 64, "embedding": 50, "dropout_text": 0.3}
 
 
-def _system(name: str, summary: str, features: tuple[str, ...], build: type[nn.Module], small: dict) -> System:
-    settings = {"quick": replace(QUICK, model=small), "paper": PAPER}
+def _system(
+    name: str, summary: str, features: tuple[str, ...], build: type[nn.Module], small: dict, large: dict
+) -> System:
+    settings = {"quick": replace(QUICK, model=small), "paper": replace(PAPER, model=large)}
     return System(name, summary, features, build, settings, protocol="random-folds")
 
 
 _REFERENCE = [
-    _system("are", "GRU over MFCC, last state and prosody", AUDIO, ARE, SMALL_AUDIO),
-    _system("tre", "GRU over words, last state", TEXT, TRE, SMALL_TEXT),
-    _system("mdre", "both encoders, concatenated", AUDIO + TEXT, MDRE, SMALL_AUDIO | SMALL_TEXT),
-    _system("mdrea", "audio attends to words", AUDIO + TEXT, MDREA, SMALL_AUDIO | SMALL_TEXT),
+    _system("are", "GRU over MFCC, last state and prosody", AUDIO, ARE, SMALL_AUDIO, LARGE_AUDIO),
+    _system("tre", "GRU over words, last state", TEXT, TRE, SMALL_TEXT, LARGE_TEXT),
+    _system(
+        "mdre", "both encoders, concatenated", AUDIO + TEXT, MDRE, SMALL_AUDIO | SMALL_TEXT, LARGE_AUDIO | LARGE_TEXT
+    ),
+    _system("mdrea", "audio attends to words", AUDIO + TEXT, MDREA, SMALL_AUDIO | SMALL_TEXT, LARGE_AUDIO | LARGE_TEXT),
 ]
 _RECOGNISED = [
     replace(s, name=f"{s.name}-asr", summary=f"{s.summary}, recognised text", transcripts="asr-5.53")

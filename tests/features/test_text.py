@@ -56,6 +56,7 @@ def test_vocabulary_gives_tokens_back(texts: list[list[str]], min_count: int) ->
 
 
 def test_vocabulary_is_ordered_by_frequency_then_alphabet() -> None:
+    assert Vocabulary.build([["b", "a", "a"]], 2, keep=["z", "a", "<unk>"]).tokens == ("<pad>", "<unk>", "a", "z")
     vocabulary = Vocabulary.build([["b", "a", "c"], ["c", "<pad>"]])
     assert vocabulary.tokens == ("<pad>", "<unk>", "c", "a", "b")
     assert vocabulary.encode(["c", "d", "<pad>"]).tolist() == [2, UNK, UNK]

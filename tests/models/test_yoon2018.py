@@ -100,8 +100,17 @@ def dense(layer: nn.Module, x: Tensor) -> Tensor:
     )
 
 
-def transcribed(model: nn.Module, batch: Batch, row: int) -> Tensor:
+BENDS = {
+    "linear": lambda x: x,
+    "relu": lambda x: x * (x > 0),
+    "tanh": lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
+}
+"""What follows g and g'."""
+
+
+def transcribed(model: nn.Module, batch: Batch, row: int, activation: str) -> Tensor:
     """Logits of one utterance as the paper writes them."""
+    bend = BENDS[activation]
     if isinstance(model, ARE):  # (2)
         return dense(model.output, encode_audio(model, batch, row))
     states = encode_text(model, batch, row)
@@ -109,20 +118,21 @@ def transcribed(model: nn.Module, batch: Batch, row: int) -> Tensor:
         return dense(model.output, states[-1])
     e = encode_audio(model, batch, row)
     if isinstance(model, MDRE):  # (4)
-        a = model.g_audio[1](dense(model.g_audio[0], e))
-        t = model.g_text[1](dense(model.g_text[0], states[-1]))
+        a = bend(dense(model.g_audio[0], e))
+        t = bend(dense(model.g_text[0], states[-1]))
         return dense(model.output, torch.cat([a, t]))
     projected = dense(model.projection, e)  # (5)
     scores = [torch.exp(projected @ h) for h in states]
     z = sum(score / sum(scores) * h for score, h in zip(scores, states, strict=True))
-    a = projected if model.g_audio is None else model.g_audio[1](dense(model.g_audio[0], e))
+    a = projected if model.g_audio is None else bend(dense(model.g_audio[0], e))
     return dense(model.output, torch.cat([z, a]))
 
 
 @pytest.mark.parametrize(("build", "options"), VARIANTS)
 def test_logits_are_those_of_the_equations(build, options):
     model, batch = trained_a_little(build(inputs(), **options)), whole(dataset())
-    expected = torch.stack([transcribed(model, batch, row) for row in range(len(batch))])
+    activation = options.get("activation", "linear")
+    expected = torch.stack([transcribed(model, batch, row, activation) for row in range(len(batch))])
     assert expected.std() > 0.1
     torch.testing.assert_close(model(batch), expected, rtol=1e-5, atol=1e-5)
 
@@ -237,6 +247,10 @@ def test_gru_weights_start_orthogonal_and_remember():
     for block in gru.weight_ih_l0.chunk(3):
         torch.testing.assert_close(block.T @ block, torch.eye(5), atol=1e-5, rtol=0)
     assert (gru.bias_ih_l0 + gru.bias_hh_l0).tolist() == [1] * 16 + [0] * 8
+    model = MDRE(inputs())
+    for encoder in (model.audio, model.text):
+        for block in encoder.gru.weight_hh_l0.chunk(3):
+            torch.testing.assert_close(block @ block.T, torch.eye(200), atol=1e-4, rtol=0)
 
 
 def test_words_start_from_the_vectors_given_and_padding_stays_zero():
@@ -261,9 +275,13 @@ def test_dropout_falls_on_inputs_and_attended_states_but_not_on_the_last_state()
     assert 0.2 < kept.float().mean() < 0.4  # 800 coins that show heads with probability 0.3
     assert (last != 0).all()
     batch = whole(dataset())
-    assert not torch.equal(ARE(inputs())(batch), ARE(inputs())(batch))
+    for system in ("are", "tre"):  # whose only dropout is on the inputs
+        model = SYSTEMS[system].build(inputs()).train()
+        assert not torch.equal(model(batch), model(batch))
     deaf = ARE(inputs(), dropout_audio=0.0)
     assert torch.equal(deaf(batch), deaf(batch))
+    paper = SYSTEMS["mdre"].build(inputs(), **SYSTEMS["mdre"].settings["paper"].model)
+    assert (paper.audio.dropout.p, paper.text.dropout.p) == (0.3, 0.7)
 
 
 @pytest.mark.parametrize("option", ["activation", "bias", "readout"])
@@ -283,7 +301,8 @@ def test_the_systems_are_the_rows_of_table_1():
         assert replace(system.settings["paper"], model={}) == replace(SYSTEMS["are"].settings["paper"], model={})
     paper = SYSTEMS["mdre"].settings["paper"]
     assert (paper.batch_size, paper.learning_rate, paper.clip_value) == (128, 1e-3, 10.0)
-    assert (paper.check_every, paper.patience, paper.max_steps, paper.seeds) == (0.3, 7, 10_000, 10)
+    assert (paper.check_every, paper.patience, paper.max_steps, paper.seeds) == (0.3, 8, 10_000, 10)
+    assert paper.epochs * 34 > paper.max_steps  # 35 updates an epoch on IEMOCAP: the steps run out first
     assert (paper.max_frames, paper.max_tokens, paper.frame_stride, paper.folds) == (750, 128, 1, None)
     with pytest.raises(ValueError, match="no paper is called 'yoon2019'; expected one of yoon2018"):
         models.systems("yoon2019")
