@@ -199,15 +199,13 @@ def test_a_run_learns_what_there_is_to_learn(corpus, made_up):
     for record in text:
         assert record.metrics["ua"] > 0.6  # one utterance in ten says nothing
         assert record.sizes == {"train": 128, "dev": len(PROTOCOLS["random-folds"](corpus)[0].dev), "test": 24}
-        assert record.parameters == 3 * (300 * 0 + 8 * 50 + 8 * 8 + 16) + 8 * 4 + 4 + 50 * vocabulary_size(
-            corpus, record
-        )
+        assert record.parameters == 3 * (8 * 100 + 8 * 8 + 16) + 8 * 4 + 4 + 100 * vocabulary_size(corpus, record)
         assert np.sum(record.confusion) == record.sizes["test"] == len(record.predictions.ids)
         assert record.predictions.labels.tolist() == [
             EMOTIONS.index(corpus[id].emotion) for id in record.predictions.ids
         ]
         assert record.settings["model"]["hidden"] == 8
-        assert record.settings["model"]["embedding"] == 50
+        assert record.settings["model"]["embedding"] == 100
         assert record.best_step <= record.steps
     assert made_up == ["mfcc", "prosody"]
     assert all(record.metrics["ua"] > 0.5 for record in audio)
@@ -304,18 +302,18 @@ def test_what_the_result_depends_on_is_in_the_key(corpus, made_up):
         )[0].key
 
     other = Corpus(corpus.name, corpus.root, [replace(u, text=u.text + " indeed") for u in corpus])
-    vectors = {"the": np.zeros(50, "f4")}
+    vectors = {"the": np.zeros(100, "f4")}
     keys = [
         key(),
         key(corpus=other),
         key(vectors=vectors),
-        key(vectors={"the": np.ones(50, "f4")}),
+        key(vectors={"the": np.ones(100, "f4")}),
         key(protocol="leave-one-session-out"),
         key(more={"model": {"hidden": 9}}),
         key(more={"vocabulary": "corpus"}),
     ]
     assert len(set(keys)) == len(keys)
-    assert key(vectors=vectors | {"never": np.ones(50, "f4")}) == keys[2]  # a word that the corpus does not have
+    assert key(vectors=vectors | {"never": np.ones(100, "f4")}) == keys[2]  # a word that the corpus does not have
 
 
 # Folds
@@ -352,11 +350,11 @@ def test_statistics_and_words_come_from_the_training_part(corpus, made_up):
 def test_training_starts_from_the_vectors_given(corpus, made_up):
     split = PROTOCOLS["random-folds"](corpus)[0]
     settings = training.settings_of(SYSTEMS["tre"], "quick", {"epochs": 1, "learning_rate": 1e-9})
-    vectors = {"furious": np.full(50, 3, "f4")}
+    vectors = {"furious": np.full(100, 3, "f4")}
     fold = training.prepare(SYSTEMS["tre"], settings, corpus, split, vectors=vectors)
     model, _ = training.train(fold, seed=0, progress=False)
     row = model.text.embedding.weight[fold.vocabulary.tokens.index("furious")]
-    torch.testing.assert_close(row, torch.full((50,), 3.0))
+    torch.testing.assert_close(row, torch.full((100,), 3.0))
 
 
 def test_predict_keeps_the_order_and_the_mode(monkeypatch):

@@ -54,7 +54,10 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
-    """Make the word-embedding layer: pretrained rows where there are some, else small random ones; all are trained.
+    """Make the word-embedding layer: pretrained rows where there are some, else tiny random ones; all are trained.
+
+    Tiny (deviation 0.01, as in yoon2018's released code) also means that a word never met in training says next to
+    nothing.
 
     Args:
         inputs: gives the vocabulary and, if there are any, the pretrained vectors.
@@ -71,7 +74,7 @@ def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
     embedding = nn.Embedding(inputs.vocabulary, size, padding_idx=0)
     with torch.no_grad():
         if inputs.vectors is None:
-            embedding.weight.normal_(std=0.1)
+            embedding.weight.normal_(std=0.01)
         elif inputs.vectors.shape == embedding.weight.shape:
             embedding.weight.copy_(inputs.vectors)
         else:
