@@ -213,6 +213,7 @@ def _viterbi(f0: Tensor, voicing: Tensor, counts: Tensor) -> Tensor:
     earlier, later = f0[:, :-1, None, :], f0[:, 1:, :, None]
     ratio = torch.log(later.clamp(min=1) / earlier.clamp(min=1))  # (batch, frames - 1, to, from)
     change = ratio - functional.pad(ratio, (1, 0))[..., :-1]
+    change[:, :1, 0, 0] -= 1  # openSMILE begins as if a step of 1 had gone before
     voiced = (10 * ratio.abs() + 10 * change.abs()).masked_fill((earlier == 0) | (later == 0), 999.0)
     transition = functional.pad(voiced, (0, 1, 0, 1), value=10.0)
     transition[..., -1, -1] = 1.0
