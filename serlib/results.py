@@ -197,11 +197,12 @@ def write(record: Record, predictions: Predictions | None, directory: str | Path
     return path
 
 
-def read(directory: str | Path, **filters: Any) -> list[Record]:
-    """Read the records in a folder, without their predictions.
+def read(directory: str | Path, *, predictions: bool = False, **filters: Any) -> list[Record]:
+    """Read the records in a folder.
 
     Args:
         directory: folder of results, looked through at every depth.
+        predictions: read what each said of its test set too; then the folder must be the one that was written to.
         filters: fields of Record with the value wanted, or a list of values: `paper="yoon2018", system=["are", "tre"]`.
 
     Returns:
@@ -221,9 +222,8 @@ def read(directory: str | Path, **filters: Any) -> list[Record]:
     wanted = {name: value if isinstance(value, list | tuple | set) else [value] for name, value in filters.items()}
     records = [_load(path) for path in sorted(paths)]
     chosen = [one for one in records if all(getattr(one, name) in values for name, values in wanted.items())]
-    return sorted(
-        chosen, key=lambda one: (one.paper, one.corpus, one.protocol, one.profile, one.system, one.fold, one.seed)
-    )
+    chosen.sort(key=lambda one: (one.paper, one.corpus, one.protocol, one.profile, one.system, one.fold, one.seed))
+    return [replace(one, predictions=read_predictions(one, directory)) for one in chosen] if predictions else chosen
 
 
 def read_predictions(record: Record, directory: str | Path) -> Predictions:

@@ -106,6 +106,7 @@ def stage(folder: Path, run: bool) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(ROOT / "results", folder / "results")  # which chapters read
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, folder / name)
     if run:

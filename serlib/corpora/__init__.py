@@ -31,7 +31,7 @@ NAMES = ("iemocap", "ravdess", "synthetic")
 HOW_TO_GET = {
     "iemocap": "IEMOCAP is free for research: ask for it at https://sail.usc.edu/iemocap/iemocap_release.htm",
     "ravdess": "RAVDESS is open: unpack Audio_Speech_Actors_01-24.zip from https://zenodo.org/records/1188976",
-    "synthetic": f"make it: {synthetic.COMMAND} --utterances {synthetic.SIZES['paper']} --out",
+    "synthetic": f"make it: {synthetic.COMMAND} --utterances {synthetic.UTTERANCES} --out",
 }
 
 
@@ -39,7 +39,6 @@ def load(
     name: str,
     root: str | Path | None = None,
     *,
-    profile: str = "quick",
     transcripts: str | Path | None = None,
     progress: bool = True,
 ) -> Corpus:
@@ -50,7 +49,6 @@ def load(
             `synthetic`, so that no result on it passes for one on human speech.
         root: folder of the corpus. Without it, the environment variable `SERLIB_IEMOCAP`, `SERLIB_RAVDESS` or
             `SERLIB_SYNTHETIC`, else a folder in `cache_folder()`. There the synthetic corpus is made on first use.
-        profile: `quick` or `paper`; the size of the synthetic corpus that is made (2,000 or 5,531 utterances).
         transcripts: other transcripts in place of the reference text, a name (`asr-5.53`) or a path.
         progress: show progress bars.
 
@@ -58,7 +56,7 @@ def load(
         the corpus; `Corpus.skipped` says what could not be read.
 
     Raises:
-        ValueError: for an unknown name or profile, or if the folder does not hold that corpus.
+        ValueError: for an unknown name, or if the folder does not hold that corpus.
         FileNotFoundError: if the folder is not there; the message says how to get the corpus.
 
     Example:
@@ -68,11 +66,9 @@ def load(
     """
     if name not in NAMES:
         raise ValueError(f"unknown corpus {name!r}; expected one of {', '.join(NAMES)}")
-    if profile not in synthetic.SIZES:
-        raise ValueError(f"unknown profile {profile!r}; expected one of {', '.join(synthetic.SIZES)}")
-    root, origin = _locate(name, root, profile)
+    root, origin = _locate(name, root)
     if name == "synthetic" and origin == "cache":
-        synthetic.make_if_absent(root, synthetic.SIZES[profile], progress=progress)
+        synthetic.make_if_absent(root, synthetic.UTTERANCES, progress=progress)
     if not root.is_dir():
         raise FileNotFoundError(_absent(name, root, origin))
     if name == "ravdess":
@@ -84,15 +80,14 @@ def load(
     return corpus if transcripts is None else with_transcripts(corpus, transcripts)
 
 
-def _locate(name: str, root: str | Path | None, profile: str) -> tuple[Path, str]:
+def _locate(name: str, root: str | Path | None) -> tuple[Path, str]:
     """The folder, and who named it: `root`, the environment variable, or `cache`."""
     variable = f"SERLIB_{name.upper()}"
     if root is not None:
         return Path(root).expanduser(), "root"
     if os.environ.get(variable):
         return Path(os.environ[variable]).expanduser(), variable
-    folder = f"synthetic-{synthetic.SIZES[profile]}" if name == "synthetic" else name
-    return cache_folder() / folder, "cache"
+    return cache_folder() / name, "cache"
 
 
 def _absent(name: str, root: Path, origin: str) -> str:

@@ -19,8 +19,8 @@ from serlib.corpora.records import Corpus
 
 log = logging.getLogger(__name__)
 
-SIZES = {"quick": 2000, "paper": 5531}
-"""Profile to number of utterances; 5,531 gives IEMOCAP's class counts."""
+UTTERANCES = 5531
+"""Of the corpus in the cache folder: IEMOCAP's number, with its class counts."""
 
 MARKER = "corpus.json"
 """Written last by the generator: a tree that has it is whole."""
@@ -81,7 +81,7 @@ def about(root: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(
             f"{root} holds no complete synthetic corpus ({MARKER}, which is written last, is missing); "
-            f"make or finish it: {COMMAND} --utterances {SIZES['paper']} --out {root}"
+            f"make or finish it: {COMMAND} --utterances {UTTERANCES} --out {root}"
         )
     return _json(path, ("name", "utterances", "seed"))
 

@@ -19,8 +19,6 @@ def no_environment(monkeypatch, tmp_path):
 def test_unknown_names():
     with pytest.raises(ValueError, match="unknown corpus 'emodb'; expected one of iemocap, ravdess, synthetic"):
         corpora.load("emodb")
-    with pytest.raises(ValueError, match="unknown profile 'fast'; expected one of quick, paper"):
-        corpora.load("synthetic", profile="fast")
 
 
 def test_root_then_environment_then_cache(iemocap_tree, empty_iemocap_tree, monkeypatch, tmp_path):
@@ -74,8 +72,7 @@ def test_synthetic_speech_never_passes_for_iemocap(iemocap_tree):
     assert corpora.load("iemocap", iemocap_tree.root, progress=False).name == "synthetic"
 
 
-@pytest.mark.parametrize(("profile", "size"), [("quick", 2000), ("paper", 5531)])
-def test_synthetic_corpus_is_made_on_first_use(iemocap_tree, monkeypatch, tmp_path, profile, size):
+def test_synthetic_corpus_is_made_on_first_use(iemocap_tree, monkeypatch, tmp_path):
     calls = []
 
     def make(root, *, utterances, seed=0, jobs=None, progress=True):
@@ -90,5 +87,5 @@ def test_synthetic_corpus_is_made_on_first_use(iemocap_tree, monkeypatch, tmp_pa
     monkeypatch.setitem(sys.modules, "data_scripts", package)
     monkeypatch.setitem(sys.modules, "data_scripts.make_synthetic", generator)
     for _ in range(2):
-        assert len(corpora.load("synthetic", profile=profile, progress=False)) == 5
-    assert calls == [(tmp_path / "cache" / f"synthetic-{size}", size, 0)]
+        assert len(corpora.load("synthetic", progress=False)) == 5
+    assert calls == [(tmp_path / "cache" / "synthetic", 5531, 0)]
