@@ -183,7 +183,8 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         level: confidence level.
 
     Returns:
-        the interval; its ends are nan for a single run, which says nothing about spread.
+        the interval; its ends are nan for fewer than three runs, which say next to nothing about spread: with two the
+        interval is 25 standard errors wide.
 
     Raises:
         ValueError: if there are no values.
@@ -192,7 +193,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if values.size == 0:
         raise ValueError("expected at least one value, got none")
     mean = float(values.mean())
-    if values.size == 1:
+    if values.size < 3:
         return Interval(math.nan, math.nan, mean)
     half = float(stats.t.ppf(0.5 + _checked(level) / 2, values.size - 1) * stats.sem(values))
     return Interval(mean - half, mean + half, mean)

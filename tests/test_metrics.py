@@ -110,6 +110,7 @@ def test_mean_interval_is_students() -> None:
     assert (low, high, mean) == pytest.approx((*expected, np.mean(values)))
     low, high, mean = metrics.mean_interval([0.6])
     assert mean == 0.6 and math.isnan(low) and math.isnan(high)
+    assert math.isnan(metrics.mean_interval([0.6, 0.7]).low)
     with pytest.raises(ValueError, match="got none"):
         metrics.mean_interval([])
 
