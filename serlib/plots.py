@@ -103,7 +103,7 @@ def confusion(matrix: np.ndarray, axes: Axes, title: str) -> None:
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap=SHADES, vmin=0, vmax=100)
     for (row, column), value in np.ndenumerate(share):
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 60 else INK)
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 45 else INK)
     ticks = range(len(EMOTIONS))
     axes.set(xticks=ticks, yticks=ticks, yticklabels=EMOTIONS, title=title, xlabel="predicted", ylabel="true")
     axes.set_xticklabels(EMOTIONS, rotation=45, ha="right")
