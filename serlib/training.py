@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, cpu_count, delayed
+from joblib import cpu_count, delayed
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from serlib import metrics, models, results
+from serlib import metrics, models, parallel, results
 from serlib.batching import Dataset, buckets, padding_share
 from serlib.corpora import with_transcripts
 from serlib.corpora.records import EMOTIONS, Corpus
@@ -600,7 +600,7 @@ def _make_all(wanted: Sequence[Record], fold: Callable[[int], Fold], jobs: int, 
                 yield _make(record, fold(record.fold), bar)
         return
     tasks = (delayed(_make)(record, fold(record.fold), False) for record in wanted)
-    runs = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", pre_dispatch=jobs)(tasks)
+    runs = parallel.run(tasks, jobs, ordered=False, pre_dispatch=jobs)
     with tqdm(desc=wanted[0].system, total=len(wanted), unit="run", leave=False, disable=not progress) as bar:
         for record in runs:
             bar.update()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from serlib import parallel
 from serlib.features.feature import Feature
 from serlib.features.waveform import read_waveform
 from serlib.files import atomic, locked, write_json
@@ -224,13 +225,12 @@ def _compute_all(feature: Feature, paths: list[Path], jobs: int | None) -> Itera
     if jobs == 1:
         yield from (_compute(feature, path) for path in paths)
         return
-    # loky's processes start afresh: they inherit no thread of torch, and need no guarded __main__ nor a script at all
-    from joblib import Parallel, delayed
+    from joblib import delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    parallel = Parallel(n_jobs=jobs, backend="loky", return_as="generator", batch_size=4, pre_dispatch=8 * jobs)
+    tasks = (delayed(_compute)(feature, path) for path in paths)
     try:
-        yield from parallel(delayed(_compute)(feature, path) for path in paths)
+        yield from parallel.run(tasks, jobs, batch_size=4, pre_dispatch=8 * jobs)
     except TerminatedWorkerError as error:
         raise RuntimeError(
             f"a process that computed {feature.name} died; it may have run out of memory. "

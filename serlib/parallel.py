@@ -1,0 +1,28 @@
+"""Several processes for features and training: loky's, which start afresh and need no guarded `__main__`.
+
+They inherit no thread of torch, and work from a notebook. Used for all five papers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+def run(tasks: Iterable, jobs: int, *, ordered: bool = True, **options: Any) -> Iterator:
+    """Run tasks in processes and give their results as they come.
+
+    A process whose memory has grown is replaced by a fresh one between two tasks; loky's warning of that is no news.
+
+    Args:
+        tasks: of `joblib.delayed`.
+        jobs: number of processes.
+        ordered: in the order of the tasks, or as they are ready.
+        options: further arguments of `joblib.Parallel`.
+    """
+    from joblib import Parallel
+
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+    order = "generator" if ordered else "generator_unordered"
+    return Parallel(n_jobs=jobs, backend="loky", return_as=order, **options)(tasks)
