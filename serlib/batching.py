@@ -136,9 +136,10 @@ class Dataset:
         Args:
             ids: names of the utterances.
             labels: their class indices.
-            features: feature name to utterance id to array: (frames, dims), (dims,), or (words,) integers for `tokens`.
-                An utterance without a word gets a single unknown word; one without a frame gets a single frame of
-                zeros, which after `standardise` is the mean frame.
+            features: feature name to utterance id to array: (frames, dims) or (dims,) real numbers, (words,) integers
+                for `tokens`, or other integers, (steps,) or (steps, k), which are taken as they are. An utterance
+                without a word gets a single unknown word; one without a frame gets a single frame of zeros, which
+                after `standardise` is the mean frame.
             max_frames, max_tokens: what comes after is cut off.
             frame_stride: mean over this many consecutive frames, after the cut; the last mean may be of fewer.
 
@@ -153,6 +154,8 @@ class Dataset:
             if name == "tokens":
                 unknown = np.array([UNK], dtype=np.int64)
                 sequences[name] = Ragged.of([array[:max_tokens] if len(array) else unknown for array in arrays])
+            elif arrays[0].dtype.kind in "iu":
+                sequences[name] = Ragged.of(arrays)
             elif arrays[0].ndim == 2:
                 sequences[name] = Ragged.of([mean_frames(array[:max_frames], frame_stride) for array in arrays])
             else:

@@ -10,12 +10,9 @@ import hashlib
 import itertools
 import logging
 import math
-import os
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +25,15 @@ from tqdm import tqdm
 
 from serlib import metrics, models, parallel, results
 from serlib.batching import Dataset, buckets, padding_share
+from serlib.checkpoints import Checkpoint
 from serlib.corpora import with_transcripts
 from serlib.corpora.records import EMOTIONS, Corpus
+from serlib.determinism import find_device, reproducible
 from serlib.embeddings.vectors import read_glove, rows_for
 from serlib.features import FEATURES, extract
 from serlib.features.text import Vocabulary, tokenize
 from serlib.models.system import Inputs, Settings, System
+from serlib.progress import Progress
 from serlib.protocols import PROTOCOLS, Split
 from serlib.results import Predictions, Record
 
@@ -198,9 +198,11 @@ def run(
 
     if jobs is None:
         jobs = 1 if target.type == "cuda" else cpu_count()
-    for record in _make_all(wanted, fold, min(jobs, len(wanted)), progress):
+    checkpoints = {record.path: _checkpoint(record, results_dir) for record in wanted}
+    for record in _make_all(wanted, fold, checkpoints, min(jobs, len(wanted)), progress):
         if results_dir is not None:
             results.write(record, record.predictions, results_dir)
+            checkpoints[record.path].remove()
         made[record.fold, record.seed] = record
     return [made[place] for place in itertools.product(numbers, seeds)]
 
@@ -248,6 +250,8 @@ def prepare(
         else:
             vocabulary = Vocabulary.build(words[u.id] for u in corpus)
         arrays["tokens"] = {id: vocabulary.encode(words[id]) for id in ids}
+    for name, derive in system.derived.items():
+        arrays[name] = {id: derive(corpus[id], settings) for id in ids}
     data = Dataset.build(
         ids,
         [EMOTIONS.index(corpus[id].emotion) for id in ids],
@@ -266,8 +270,16 @@ def prepare(
     return Fold(system, settings, split, *parts, inputs, vocabulary, vectors, device)
 
 
-def train(fold: Fold, seed: int, progress: bool | _Progress = True) -> tuple[nn.Module, Fit]:
+def train(
+    fold: Fold, seed: int, progress: bool | Progress = True, checkpoint: Checkpoint | None = None
+) -> tuple[nn.Module, Fit]:
     """Build the system's model from a seed and fit it to a fold.
+
+    Args:
+        fold: what to train on.
+        seed: of the weights and of everything else that is random.
+        progress: show a progress bar.
+        checkpoint: see `fit`.
 
     Returns:
         the model, with the weights that had the lowest development loss, and how the training went.
@@ -282,7 +294,7 @@ def train(fold: Fold, seed: int, progress: bool | _Progress = True) -> tuple[nn.
             inputs = replace(inputs, vectors=rows)
         model = fold.system.build(inputs, **fold.settings.model)
         try:
-            return model, fit(model, fold.train, fold.dev, fold.settings, seed, fold.device, progress)
+            return model, fit(model, fold.train, fold.dev, fold.settings, seed, fold.device, progress, checkpoint)
         except FloatingPointError as error:
             raise FloatingPointError(f"{fold.system.name}, fold {fold.split.name}, seed {seed}: {error}") from None
 
@@ -294,7 +306,8 @@ def fit(
     settings: Settings,
     seed: int,
     device: torch.device | str = "cpu",
-    progress: bool | _Progress = True,
+    progress: bool | Progress = True,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train a model with Adam until its development loss falls no more (yoon2018's released code).
 
@@ -309,10 +322,13 @@ def fit(
         seed: of dropout and of the order of batches.
         device: where to compute.
         progress: show a progress bar.
+        checkpoint: where to keep, at looks, all that the next update depends on, and what to go on from. A training
+            that was interrupted and goes on ends with the same weights as one that was not.
 
     Raises:
         FloatingPointError: if a loss is not a number any more; the message names the update.
         ValueError: for an unknown `settings.loss`.
+        OSError: if the checkpoint cannot be written.
     """
     loss_of = loss_function(settings.loss)
     model.to(device)
@@ -320,45 +336,107 @@ def fit(
     an_epoch = math.ceil(len(train) / settings.batch_size)
     budget = min(settings.epochs * an_epoch, settings.max_steps or math.inf)
     interval = max(1, round(settings.check_every * an_epoch))
-    history: list[dict[str, float]] = []
+    course = _Course()
     since: list[Tensor] = []  # losses since the last look, left on the device so that nothing waits for them
-    best, best_weights, best_step, step, misses = math.inf, None, 0, 0, 0
-    with reproducible(seed, device, settings.threads), _Progress.of(progress) as bar:
+    with reproducible(seed, device, settings.threads), Progress.of(progress) as bar:
         bar.expect(budget)
         generator = torch.Generator().manual_seed(seed)
         _log_padding(train, settings.batch_size, seed)
-        while step < budget and misses < settings.patience:
-            for batch in train.batches(settings.batch_size, generator):
+        if checkpoint is not None and (state := checkpoint.load()) is not None:
+            course = _restore(state, model, optimiser, generator, device)
+            bar.look(course.history[-1], course.best)
+        while course.step < budget and course.misses < settings.patience:
+            epoch_start = generator.get_state()
+            for rows in buckets(train.lengths, settings.batch_size, generator)[course.step % an_epoch :]:
                 model.train()
-                batch = batch.to(device)
+                batch = train.batch(rows).to(device)
                 loss = loss_of(model(batch), batch.labels)
+                for group in optimiser.param_groups:
+                    group["lr"] = settings.learning_rate / (1 + settings.decay * course.step)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 if settings.clip_value is not None:
                     nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
                 optimiser.step()
                 since.append(loss.detach())
-                step += 1
-                if step % interval and step < budget:
+                course.step += 1
+                if course.step % interval and course.step < budget:
                     continue
                 losses = torch.stack(since).tolist()
-                _check_finite(losses, step - len(losses) + 1, settings)
+                _check_finite(losses, course.step - len(losses) + 1, settings)
                 dev_loss = loss_of(predict(model, dev), dev.labels.cpu()).item()
-                _check_finite([dev_loss], step, settings)
+                _check_finite([dev_loss], course.step, settings)
                 since.clear()
-                if dev_loss < best:
-                    best, best_step, misses = dev_loss, step, 0
-                    best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-                else:
-                    misses += 1
-                look = {"step": step, "train_loss": sum(losses) / len(losses), "dev_loss": dev_loss}
-                history.append(look)
-                bar.look(look, best)
-                if step >= budget or misses >= settings.patience:
+                course.note(sum(losses) / len(losses), dev_loss, model)
+                bar.look(course.history[-1], course.best)
+                if checkpoint is not None and checkpoint.due():
+                    order = epoch_start if course.step % an_epoch else generator.get_state()
+                    checkpoint.save(_state(course, model, optimiser, order, device))
+                if course.step >= budget or course.misses >= settings.patience:
                     break
         bar.end()
-    model.load_state_dict(best_weights)
-    return Fit(history, step, best_step)
+    model.load_state_dict(course.best_weights)
+    return Fit(course.history, course.step, course.best_step)
+
+
+@dataclass
+class _Course:
+    """How far a training is.
+
+    Attributes:
+        step: updates made.
+        best, best_step, best_weights: the lowest development loss, when it was, and the weights that had it.
+        misses: looks since then.
+        history: see `Fit`.
+    """
+
+    step: int = 0
+    best: float = math.inf
+    best_step: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    misses: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def note(self, train_loss: float, dev_loss: float, model: nn.Module) -> None:
+        """Note a look at the development set, and keep the weights if it is the best so far."""
+        self.history.append({"step": self.step, "train_loss": train_loss, "dev_loss": dev_loss})
+        if dev_loss < self.best:
+            self.best, self.best_step, self.misses = dev_loss, self.step, 0
+            self.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        else:
+            self.misses += 1
+
+
+def _state(
+    course: _Course, model: nn.Module, optimiser: torch.optim.Adam, order: Tensor, device: torch.device | str
+) -> dict[str, Any]:
+    """All that the next update depends on; `order` is the generator's state before the epoch's batches are drawn."""
+    cuda = torch.device(device).type == "cuda"
+    return {
+        "course": vars(course),
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "order": order,
+        "random": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if cuda else None,
+    }
+
+
+def _restore(
+    state: Mapping[str, Any],
+    model: nn.Module,
+    optimiser: torch.optim.Adam,
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> _Course:
+    """Put a training back to where `_state` was taken."""
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    generator.set_state(state["order"])
+    torch.set_rng_state(state["random"])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    return _Course(**state["course"])
 
 
 def predict(model: nn.Module, dataset: Dataset, ids: Sequence[str] | None = None) -> Tensor:
@@ -476,130 +554,30 @@ def settings_of(system: System, profile: str, overrides: Mapping[str, Any] | Non
     return replace(settings, **changes)
 
 
-def find_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `cuda:1` means.
-
-    Raises:
-        ValueError: for another name, or CUDA without a GPU.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name != "cpu" and not name.startswith("cuda"):
-        raise ValueError(f"device is {name!r}; expected auto, cpu or cuda")
-    if name != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but torch {torch.__version__} finds no GPU; take auto or cpu")
-    return torch.device(name)
-
-
 def parameters(model: nn.Module) -> int:
     """Count a model's trainable numbers."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the random numbers of Python, NumPy and PyTorch, on all devices."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def _checkpoint(record: Record, results_dir: str | Path | None) -> Checkpoint | None:
+    return None if results_dir is None else Checkpoint(Path(results_dir) / record.path.with_suffix(".pt"), record.key)
 
 
-@contextmanager
-def reproducible(seed: int, device: torch.device | str = "cpu", threads: int = 1) -> Iterator[None]:
-    """Inside this block everything random follows from `seed`; afterwards all is as before.
-
-    Random states, `torch.use_deterministic_algorithms`, cuDNN's flags and the number of threads (which decides how sums
-    are rounded) are put back at the end. Only the environment variable `CUBLAS_WORKSPACE_CONFIG` stays, which
-    deterministic CUDA wants and reads once: it is set if it was not.
-
-    Args:
-        seed: of Python, NumPy and PyTorch.
-        device: where will be computed.
-        threads: of the CPU.
-    """
-    cuda = torch.device(device).type == "cuda"
-    if cuda:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    cudnn, filling = torch.backends.cudnn, torch.utils.deterministic.fill_uninitialized_memory
-    flags = cudnn.deterministic, cudnn.benchmark
-    before, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else []):
-        try:
-            seed_everything(seed)
-            torch.use_deterministic_algorithms(True, warn_only=False)
-            torch.utils.deterministic.fill_uninitialized_memory = False
-            cudnn.deterministic, cudnn.benchmark = True, False
-            torch.set_num_threads(threads)
-            yield
-        finally:
-            torch.use_deterministic_algorithms(strict, warn_only=warn)
-            torch.utils.deterministic.fill_uninitialized_memory = filling
-            cudnn.deterministic, cudnn.benchmark = flags
-            torch.set_num_threads(before)
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-class _Progress:
-    """One bar over the updates of several runs, whose total is corrected as runs stop early."""
-
-    def __init__(self, runs: int, shown: bool):
-        self._bar = tqdm(disable=not shown, unit="step", leave=False, smoothing=0)
-        self._left, self._ended, self._budget, self._step = runs, [], 0, 0
-
-    @classmethod
-    @contextmanager
-    def of(cls, progress: bool | _Progress) -> Iterator[_Progress]:
-        """The caller's bar, which the caller closes, or one of its own."""
-        if isinstance(progress, _Progress):
-            yield progress
-        else:
-            with cls(1, progress) as bar:
-                yield bar
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def begin(self, what: str) -> None:
-        """A run starts; say what it is."""
-        self._bar.set_description(what)
-
-    def expect(self, budget: int) -> None:
-        """The run that starts now makes at most `budget` updates."""
-        self._budget, self._step = budget, 0
-        self._correct()
-
-    def look(self, look: Mapping[str, float], best: float) -> None:
-        """Show the losses."""
-        self._bar.update(look["step"] - self._step)
-        self._step = look["step"]
-        self._bar.set_postfix(train=f"{look['train_loss']:.3f}", dev=f"{look['dev_loss']:.3f}", best=f"{best:.3f}")
-
-    def end(self) -> None:
-        """The run has ended, after how many updates ever."""
-        self._ended.append(self._step)
-        self._left -= 1
-        self._budget = self._step = 0
-        self._correct()
-
-    def _correct(self) -> None:
-        usual = sum(self._ended) / len(self._ended) if self._ended else self._budget
-        self._bar.total = max(self._bar.n, round(sum(self._ended) + usual * self._left))
-        self._bar.refresh()
-
-
-def _make_all(wanted: Sequence[Record], fold: Callable[[int], Fold], jobs: int, progress: bool) -> Iterator[Record]:
+def _make_all(
+    wanted: Sequence[Record],
+    fold: Callable[[int], Fold],
+    checkpoints: Mapping[Path, Checkpoint | None],
+    jobs: int,
+    progress: bool,
+) -> Iterator[Record]:
     """Make runs, one after the other or several at a time, and give back each as soon as it is complete."""
     if jobs <= 1:
-        with _Progress(len(wanted), progress) as bar:
+        with Progress(len(wanted), progress) as bar:
             for record in wanted:
                 bar.begin(f"{record.system} fold {record.fold} seed {record.seed}")
-                yield _make(record, fold(record.fold), bar)
+                yield _make(record, fold(record.fold), bar, checkpoints[record.path])
         return
-    tasks = (delayed(_make)(record, fold(record.fold), False) for record in wanted)
+    tasks = (delayed(_make)(record, fold(record.fold), False, checkpoints[record.path]) for record in wanted)
     runs = parallel.run(tasks, jobs, ordered=False, pre_dispatch=jobs)
     with tqdm(desc=wanted[0].system, total=len(wanted), unit="run", leave=False, disable=not progress) as bar:
         for record in runs:
@@ -609,14 +587,15 @@ def _make_all(wanted: Sequence[Record], fold: Callable[[int], Fold], jobs: int, 
             yield record
 
 
-def _make(record: Record, fold: Fold, progress: bool | _Progress) -> Record:
+def _make(record: Record, fold: Fold, progress: bool | Progress, checkpoint: Checkpoint | None) -> Record:
     """Train and test, and complete the record."""
     start = time.perf_counter()
-    model, fitted = train(fold, record.seed, progress)
+    model, fitted = train(fold, record.seed, progress, checkpoint)
     with reproducible(record.seed, fold.device, fold.settings.threads):
         outcome = _outcome(model, fold)
     record = replace(record, parameters=parameters(model), **vars(fitted), **outcome)
-    return replace(record, wall_time=time.perf_counter() - start)
+    earlier = checkpoint.earlier if checkpoint is not None else 0.0
+    return replace(record, wall_time=earlier + time.perf_counter() - start)
 
 
 def _outcome(model: nn.Module, fold: Fold) -> dict[str, Any]:

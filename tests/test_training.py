@@ -16,6 +16,7 @@ from torch.nn import functional
 from serlib import results, training
 from serlib.batching import Dataset
 from serlib.corpora.records import EMOTIONS, Corpus, Utterance
+from serlib.determinism import seed_everything
 from serlib.features import UNK
 from serlib.models.system import Settings
 from serlib.models.yoon2018 import SYSTEMS
@@ -266,7 +267,7 @@ def test_inside_a_run_algorithms_are_deterministic_on_one_thread():
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.get_num_threads() == 1
         drawn = random.random(), np.random.random(), torch.rand(1).item()
-    training.seed_everything(3)
+    seed_everything(3)
     assert drawn == (random.random(), np.random.random(), torch.rand(1).item())
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()

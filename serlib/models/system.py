@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+
+from serlib.corpora.records import Utterance
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Settings:
         epochs: at most this many passes over the training set.
         max_steps: at most this many updates, or None.
         batch_size: utterances per update.
-        learning_rate, weight_decay: of Adam.
+        learning_rate, weight_decay: of Adam; the decay is an L2 penalty on all parameters.
+        decay: the learning rate of update n, counted from 0, is learning_rate / (1 + decay n).
         clip_value: gradients are clipped element-wise to ±clip_value; None for no clipping.
         check_every: epochs between two looks at the development set.
         patience: looks without a lower development loss before training stops.
@@ -60,6 +64,7 @@ class Settings:
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    decay: float = 0.0
     clip_value: float | None = 10.0
     check_every: float = 0.3
     patience: int = 8
@@ -87,6 +92,9 @@ class System:
         settings: profile (`quick`, `paper`) to Settings.
         protocol: the paper's own protocol, a key of `serlib.protocols.PROTOCOLS`.
         transcripts: name of the ASR transcripts that replace the reference text, or None.
+        derived: further inputs, made from an utterance's record whenever a fold is prepared and not kept on disk: name
+            to `derive(utterance, settings)`, which returns integers, (steps,) or (steps, k), such as where the words
+            lie. They are neither cut nor averaged nor standardised: `derive` knows the settings.
     """
 
     name: str
@@ -96,3 +104,4 @@ class System:
     settings: Mapping[str, Settings]
     protocol: str
     transcripts: str | None = None
+    derived: Mapping[str, Callable[[Utterance, Settings], np.ndarray]] = field(default_factory=dict)
