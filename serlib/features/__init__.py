@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from serlib.features.cache import FeatureTable, feature_table
 from serlib.features.feature import Feature
-from serlib.features.mfcc import MFCC, MFCC_NAMES, mfcc
+from serlib.features.mfcc import MFCC, MFCC_15MS, MFCC_NAMES, mfcc, mfcc_15ms
 from serlib.features.prosody import CONTOUR_NAMES, PROSODY, PROSODY_NAMES, contours, prosody
 from serlib.features.text import PAD, UNK, Vocabulary, tokenize
 from serlib.features.waveform import RATE, read_waveform
@@ -36,13 +36,14 @@ __all__ = [
     "contours_batch",
     "extract",
     "mfcc",
+    "mfcc_15ms",
     "mfcc_batch",
     "prosody",
     "read_waveform",
     "tokenize",
 ]
 
-FEATURES: dict[str, Feature] = {feature.name: feature for feature in (MFCC, PROSODY)}
+FEATURES: dict[str, Feature] = {feature.name: feature for feature in (MFCC, MFCC_15MS, PROSODY)}
 """Every feature that `extract` knows."""
 
 

@@ -1,6 +1,7 @@
-"""Mel-frequency cepstral coefficients: what HTK calls MFCC_E_D_A, 39 numbers every 10 ms.
+"""Mel-frequency cepstral coefficients: what HTK calls MFCC_E_D_A, 39 numbers every 10 ms, or every 15 ms.
 
-Audio input of yoon2018, whose openSMILE settings `opensmile/mfcc.conf` follows; taught in chapter `features`.
+Audio input of yoon2018, whose openSMILE settings `opensmile/mfcc.conf` follows, and every 15 ms of shen2020; taught in
+chapter `features`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import numpy as np
 from serlib.features import smile
 from serlib.features.feature import Feature
 
-CONFIGURATION = "mfcc.conf"
+CONFIGURATION, CONFIGURATION_15MS = "mfcc.conf", "mfcc_15ms.conf"
+
+SHORTEST_15MS = 1120
+"""Samples (70 ms) that anything shorter is padded to: openSMILE needs four frames before the deltas at the edges are
+right."""
 
 STATIC_NAMES = (*(f"MFCC {i}" for i in range(1, 13)), "log energy")
 
@@ -51,3 +56,30 @@ def mfcc(waveform: np.ndarray) -> np.ndarray:
 
 
 MFCC = Feature("mfcc", MFCC_NAMES, per_frame=True, extract=mfcc, settings=partial(smile.settings, CONFIGURATION))
+
+
+def mfcc_15ms(waveform: np.ndarray) -> np.ndarray:
+    """Compute the numbers of `mfcc` every 15 ms: frames of 25 ms that overlap by 40 % (shen2020, section 3.2).
+
+    Every second frame starts with a third frame of `mfcc` and has its first 13 numbers. Deltas and accelerations are
+    slopes over frames of 15 ms.
+
+    Args:
+        waveform: (samples,) float32 at 16 kHz, in [-1, 1]; padded with zeros to 70 ms if shorter.
+
+    Returns:
+        (1 + (samples - 400) // 240, 39) float32, the columns of `MFCC_NAMES`.
+
+    Raises:
+        ValueError: if the waveform is empty or not finite.
+    """
+    return smile.run(CONFIGURATION_15MS, "lld", waveform, SHORTEST_15MS)
+
+
+def _settings_15ms() -> dict[str, str | int]:
+    """Return `smile.settings` of both configurations, since the one includes the other."""
+    own, included = smile.settings(CONFIGURATION_15MS), smile.settings(CONFIGURATION)
+    return own | {"included": included["configuration"], "shortest": SHORTEST_15MS}
+
+
+MFCC_15MS = Feature("mfcc_15ms", MFCC_NAMES, per_frame=True, extract=mfcc_15ms, settings=_settings_15ms)

@@ -19,7 +19,7 @@ SHORTEST = 880
 openSMILE needs before the deltas at the edges are right."""
 
 
-def run(configuration: str, level: str, waveform: np.ndarray) -> np.ndarray:
+def run(configuration: str, level: str, waveform: np.ndarray, shortest: int = SHORTEST) -> np.ndarray:
     """Run openSMILE and return what it writes to one level.
 
     Samples are rounded to 16 bits first, which changes nothing for 16-bit files. A fresh openSMILE is set up for each
@@ -29,6 +29,7 @@ def run(configuration: str, level: str, waveform: np.ndarray) -> np.ndarray:
         configuration: name of a file in `CONFIGURATIONS`.
         level: name of a level in that file.
         waveform: (samples,) at 16 kHz, in [-1, 1].
+        shortest: samples that anything shorter is padded to with zeros.
 
     Returns:
         (rows, columns) float32.
@@ -45,7 +46,7 @@ def run(configuration: str, level: str, waveform: np.ndarray) -> np.ndarray:
     samples = np.asarray(waveform)
     if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
         raise ValueError(f"expected a waveform of shape (samples,), finite and not empty, found {samples.shape}")
-    samples = np.pad(samples, (0, max(0, SHORTEST - len(samples))))
+    samples = np.pad(samples, (0, max(0, shortest - len(samples))))
     pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
     bundled = Path(opensmile.__file__).parent / "core" / config.CONFIG_ROOT
     options = {

@@ -10,7 +10,7 @@ import numpy as np
 import opensmile
 import pytest
 
-from serlib.features import FEATURES, MFCC_NAMES, mfcc, read_waveform
+from serlib.features import FEATURES, MFCC_NAMES, mfcc, mfcc_15ms, read_waveform
 from serlib.features.smile import CONFIGURATIONS
 
 
@@ -84,6 +84,30 @@ def test_mfcc_equals_htk(signal) -> None:
     delta = regression(np.vstack([first, first, result[:, :13], *[last] * 4]))  # two more rows than frames
     np.testing.assert_allclose(result[:, 13:26], delta[:-2], atol=1e-5)
     np.testing.assert_allclose(result[:, 26:], regression(np.vstack([delta[:1], delta[:1], delta])), atol=1e-5)
+
+
+@pytest.mark.parametrize("signal", [tone_in_noise, speech])
+def test_every_15_ms_the_frames_are_those_of_10_ms_and_the_deltas_are_their_own(signal) -> None:
+    waveform = signal()
+    result = mfcc_15ms(waveform)
+    assert result.shape == (1 + (len(waveform) - 400) // 240, 39) and result.dtype == np.float32
+    even, odd = result[::2, :13], result[1::2, :13]  # frames at 0, 30, 60 ms and at 15, 45, 75 ms
+    np.testing.assert_array_equal(even, mfcc(waveform)[::3, :13][: len(even)])
+    np.testing.assert_array_equal(odd, mfcc(waveform[240:])[::3, :13][: len(odd)])
+
+    first, last = result[:1, :13], result[-1:, :13]
+    delta = regression(np.vstack([first, first, result[:, :13], *[last] * 4]))
+    np.testing.assert_allclose(result[:, 13:26], delta[:-2], atol=1e-5)
+    np.testing.assert_allclose(result[:, 26:], regression(np.vstack([delta[:1], delta[:1], delta])), atol=1e-5)
+    shortest = mfcc_15ms(waveform[:1])  # four frames: the edges are right there too
+    np.testing.assert_array_equal(shortest, mfcc_15ms(np.pad(waveform[:1], (0, 1119))))
+    assert len(shortest) == 4
+
+
+def test_the_cache_key_of_the_15_ms_configuration_holds_the_one_it_includes() -> None:
+    settings = FEATURES["mfcc_15ms"].settings()
+    texts = [(CONFIGURATIONS / name).read_text() for name in ("mfcc_15ms.conf", "mfcc.conf")]
+    assert [settings["configuration"], settings["included"]] == texts
 
 
 def test_the_configuration_serves_opensmile_too() -> None:
