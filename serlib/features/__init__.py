@@ -12,6 +12,7 @@ from serlib.features.cache import FeatureTable, feature_table
 from serlib.features.feature import Feature
 from serlib.features.mfcc import MFCC, MFCC_15MS, MFCC_NAMES, mfcc, mfcc_15ms
 from serlib.features.prosody import CONTOUR_NAMES, PROSODY, PROSODY_NAMES, contours, prosody
+from serlib.features.short_term import SHORT_TERM, SHORT_TERM_NAMES, short_term
 from serlib.features.text import PAD, UNK, Vocabulary, tokenize
 from serlib.features.waveform import RATE, read_waveform
 from serlib.files import cache_folder
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from serlib.corpora.records import Corpus
     from serlib.features.batched import mfcc_batch
     from serlib.features.batched_contours import contours_batch
+    from serlib.features.batched_short_term import short_term_batch
 
 __all__ = [
     "CONTOUR_NAMES",
@@ -28,6 +30,7 @@ __all__ = [
     "PAD",
     "PROSODY_NAMES",
     "RATE",
+    "SHORT_TERM_NAMES",
     "UNK",
     "Feature",
     "FeatureTable",
@@ -40,10 +43,12 @@ __all__ = [
     "mfcc_batch",
     "prosody",
     "read_waveform",
+    "short_term",
+    "short_term_batch",
     "tokenize",
 ]
 
-FEATURES: dict[str, Feature] = {feature.name: feature for feature in (MFCC, MFCC_15MS, PROSODY)}
+FEATURES: dict[str, Feature] = {feature.name: feature for feature in (MFCC, MFCC_15MS, PROSODY, SHORT_TERM)}
 """Every feature that `extract` knows."""
 
 
@@ -88,4 +93,8 @@ def __getattr__(name: str) -> object:
         from serlib.features.batched_contours import contours_batch
 
         return contours_batch
+    if name == "short_term_batch":
+        from serlib.features.batched_short_term import short_term_batch
+
+        return short_term_batch
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -56,14 +56,15 @@ def mfcc_batch(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return _with_deltas(static, counts) * inside[..., None], counts
 
 
-def checked(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Check a padded batch and fill what is shorter than 55 ms with zeros up to there.
+def checked(waveforms: Tensor, lengths: Tensor, shortest: int = SHORTEST) -> tuple[Tensor, Tensor]:
+    """Check a padded batch and fill what is too short with zeros.
 
     Args:
         waveforms, lengths: as for `mfcc_batch`.
+        shortest: samples that every utterance shall have; 55 ms by default.
 
     Returns:
-        the same waveforms, at least 880 samples of each, and lengths of at least 880 on the same device.
+        the same waveforms, at least `shortest` samples of each, and lengths of at least that on the same device.
 
     Raises:
         ValueError: as `mfcc_batch`.
@@ -76,16 +77,16 @@ def checked(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     if waveforms.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"expected float32 or float64 samples in [-1, 1], found {waveforms.dtype}")
     lengths = lengths.to(waveforms.device, torch.int64)
-    shortest, longest = lengths.aminmax()
-    if shortest < 1 or longest > waveforms.shape[1]:
+    least, most = lengths.aminmax()
+    if least < 1 or most > waveforms.shape[1]:
         raise ValueError(f"expected lengths from 1 to {waveforms.shape[1]}, found {lengths.tolist()}")
     if not all(map(torch.isfinite, waveforms.aminmax())):
         raise ValueError("expected finite samples, found NaN or infinity")
-    if shortest < SHORTEST:
-        padded = functional.pad(waveforms, (0, max(0, SHORTEST - waveforms.shape[1])))
-        behind = torch.arange(SHORTEST, device=waveforms.device) >= lengths[:, None]
-        waveforms = torch.cat([padded[:, :SHORTEST].masked_fill(behind, 0.0), padded[:, SHORTEST:]], 1)
-    return waveforms, lengths.clamp(min=SHORTEST)
+    if least < shortest:
+        padded = functional.pad(waveforms, (0, max(0, shortest - waveforms.shape[1])))
+        behind = torch.arange(shortest, device=waveforms.device) >= lengths[:, None]
+        waveforms = torch.cat([padded[:, :shortest].masked_fill(behind, 0.0), padded[:, shortest:]], 1)
+    return waveforms, lengths.clamp(min=shortest)
 
 
 def sixteen_bit(samples: Tensor) -> Tensor:

@@ -133,8 +133,9 @@ def test_short_silent_and_loud_waveforms(name: str) -> None:
         values = feature.extract(waveform)
         assert np.isfinite(values).all()
         assert values.shape[-1] == feature.dims and values.ndim == (2 if feature.per_frame else 1)
+    shortest = 320 if name == "short_term" else 880
     np.testing.assert_array_equal(
-        feature.extract(tone_in_noise(300)), feature.extract(np.pad(tone_in_noise(300), (0, 580)))
+        feature.extract(tone_in_noise(300)), feature.extract(np.pad(tone_in_noise(300), (0, shortest - 300)))
     )
     assert not mfcc(np.zeros(16_000)).any()
     for bad in (np.zeros(0), np.zeros((2, 100)), np.array([np.nan])):
