@@ -29,6 +29,7 @@ from serlib.checkpoints import Checkpoint
 from serlib.corpora import with_transcripts
 from serlib.corpora.records import EMOTIONS, Corpus
 from serlib.determinism import find_device, reproducible
+from serlib.embeddings import word2vec
 from serlib.embeddings.vectors import read_glove, rows_for
 from serlib.features import FEATURES, extract
 from serlib.features.text import Vocabulary, tokenize
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 
 Tables = Mapping[str, Mapping[str, Any]]
 """Feature name to utterance id to array; to a list of words for `tokens`."""
+
+WORD2VEC = "word2vec"
+"""In place of vectors: train them on the texts of each fold's training part."""
 
 PREDICT_BATCH = 256
 """Utterances that are predicted together."""
@@ -131,7 +135,8 @@ def run(
         seeds, folds: None for what the profile says, n for the first n, or a list of the very ones.
         results_dir: where each record is written as soon as it is there. A record that is there already and was made
             from the same things is read, not made again: an interrupted run continues.
-        vectors: pretrained word vectors, a GloVe file or token to vector; without them words start at random.
+        vectors: what words start from: a GloVe file, token to vector, or `word2vec` for vectors that are trained on
+            the texts of each fold's training part (a file of that name is `./word2vec`); None for random ones.
         cache: where features are kept; by default in the cache folder.
         progress: show progress bars.
         jobs: runs that are made at the same time, each in a process of its own; None for one per CPU core, or a single
@@ -214,19 +219,21 @@ def prepare(
     split: Split,
     tables: Tables | None = None,
     *,
-    vectors: Mapping[str, np.ndarray] | None = None,
+    vectors: Mapping[str, np.ndarray] | str | None = None,
     device: torch.device | str = "cpu",
 ) -> Fold:
     """Make the three parts of a fold: words numbered, frames cut and averaged, acoustic features standardised.
 
-    Standardisation and, unless `settings.vocabulary` is `corpus`, the vocabulary know the training part only.
+    Standardisation, vectors of Word2Vec and, unless `settings.vocabulary` is `corpus`, the vocabulary know the training
+    part only.
 
     Args:
         system, settings: what will be trained, and how.
         corpus: utterances of the four classes, with the text that the system reads.
         split: whose utterances are in which part.
         tables: what `tables_for` gave; None asks it.
-        vectors: token to pretrained vector.
+        vectors: token to pretrained vector, or `word2vec` to train them here; all seeds of a fold share them, as they
+            would share a file.
         device: where to train. The data is moved there whole if it takes less than half of the free memory.
 
     Raises:
@@ -245,6 +252,8 @@ def prepare(
         words = tables["tokens"]
         if settings.vocabulary not in ("train", "corpus"):
             raise ValueError(f"settings.vocabulary is {settings.vocabulary!r}; expected train or corpus")
+        if isinstance(vectors, str):
+            vectors = word2vec.train_word2vec((words[id] for id in split.train), settings.model["embedding"])
         if settings.vocabulary == "train":
             vocabulary = Vocabulary.build((words[id] for id in split.train), min_count=2, keep=vectors or ())
         else:
@@ -494,16 +503,18 @@ def tables_for(
 
 def vectors_for(
     vectors: str | Path | Mapping[str, np.ndarray] | None, tables: Tables, settings: Settings
-) -> Mapping[str, np.ndarray] | None:
+) -> Mapping[str, np.ndarray] | str | None:
     """Return the pretrained vectors of the corpus's words, as `prepare` takes them.
 
     Args:
-        vectors: a GloVe file, or token to vector; None for none.
+        vectors: a GloVe file, or token to vector; None for none. `word2vec` stays what it is: each fold has its own.
         tables: what `tables_for` gave.
         settings: whose `model` says how long a vector is.
     """
     if vectors is None or "tokens" not in tables:
         return None
+    if vectors == WORD2VEC:
+        return WORD2VEC
     words = {word for tokens in tables["tokens"].values() for word in tokens}
     if isinstance(vectors, Mapping):
         return {word: vectors[word] for word in sorted(words) if word in vectors}
@@ -642,9 +653,12 @@ def _choose(asked: int | Sequence[int] | None, usual: int) -> list[int]:
     return chosen
 
 
-def _digest(vectors: Mapping[str, np.ndarray] | None) -> str | None:
+def _digest(vectors: Mapping[str, np.ndarray] | str | None) -> str | dict[str, Any] | None:
+    """What stands for word vectors in the key of a run: their hash, or how they are trained."""
     if vectors is None:
         return None
+    if isinstance(vectors, str):
+        return word2vec.settings()
     digest = hashlib.blake2b(digest_size=16)
     for word in sorted(vectors):
         digest.update(f"{word}\n".encode() + np.asarray(vectors[word], dtype=np.float32).tobytes())

@@ -6,5 +6,6 @@ Used by yoon2018, xu2019, shen2020 and krishna2020 (text) and tzirakis2021; taug
 from __future__ import annotations
 
 from serlib.embeddings.vectors import read_glove, rows_for
+from serlib.embeddings.word2vec import train_word2vec
 
-__all__ = ["read_glove", "rows_for"]
+__all__ = ["read_glove", "rows_for", "train_word2vec"]

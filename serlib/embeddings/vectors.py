@@ -40,7 +40,8 @@ def read_glove(
 
     The file is read line by line, whatever its size, and only the rows asked for are kept. They are also kept in the
     cache, for this file (by size and time of change) and these tokens, so the next call takes no time. A token may hold
-    spaces: the last `dims` fields of a line are the numbers. Of two lines for one token the first counts.
+    spaces: the last `dims` fields of a line are the numbers, unless the one before them reads as a number too: then the
+    line counts as malformed. Of two lines for one token the first counts.
 
     Args:
         path: for instance `glove.840B.300d.txt`: lines of a token and its numbers, a space between.
@@ -89,7 +90,7 @@ def _read_kept(kept: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(kept, allow_pickle=False) as arrays:
             return dict(zip(arrays["tokens"].tolist(), arrays["rows"], strict=True))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         logger.warning("%s is damaged (%s); reading the vectors again", kept, error)
@@ -99,7 +100,7 @@ def _read_kept(kept: Path) -> dict[str, np.ndarray] | None:
 def _stream(path: Path, wanted: Mapping[bytes, str], dims: int, progress: bool) -> dict[str, np.ndarray]:
     vectors: dict[str, np.ndarray] = {}
     bar = tqdm(desc=path.name, total=os.path.getsize(path), unit="B", unit_scale=True, disable=not progress)
-    with path.open("rb") as file, bar:
+    with path.open("rb", buffering=1 << 20) as file, bar:
         unseen = 0
         for number, line in enumerate(file, start=1):
             unseen += len(line)
