@@ -43,6 +43,52 @@ def last_state(states: Tensor, lengths: Tensor) -> Tensor:
     return states[rows, lengths.to(states.device) - 1]
 
 
+class BiLSTM(nn.Module):
+    """Two LSTMs over padded sequences, one from each end, their states side by side (xu2019, equations 1 to 3).
+
+    The backward one reads each sequence turned around within its own length, so that it meets the padding last, as the
+    forward one does. That gives what packing would, two and a half times as fast on a CPU with short sequences and
+    small states, forty times with long ones (see `last_state`).
+
+    Args:
+        inputs: size of a step.
+        hidden: size of each direction's state.
+    """
+
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__()
+        self.size = 2 * hidden
+        self.forwards = nn.LSTM(inputs, hidden, batch_first=True)
+        self.backwards = nn.LSTM(inputs, hidden, batch_first=True)
+
+    def forward(self, sequences: Tensor, lengths: Tensor) -> Tensor:
+        """Return the states, (batch, steps, 2 hidden), zero on padding.
+
+        Args:
+            sequences: (batch, steps, inputs) padded at the end.
+            lengths: (batch,) real steps of each.
+        """
+        ahead, _ = self.forwards(sequences)
+        back, _ = self.backwards(turned(sequences, lengths))
+        states = torch.cat([ahead, turned(back, lengths)], dim=2)
+        return states * real(lengths, states.shape[1], states.device)[:, :, None]
+
+
+def turned(sequences: Tensor, lengths: Tensor) -> Tensor:
+    """Turn each sequence around within its real steps; what stands on the padding after that means nothing.
+
+    Args:
+        sequences: (batch, steps, size) padded at the end.
+        lengths: (batch,) real steps of each.
+
+    Returns:
+        the same shape.
+    """
+    steps = torch.arange(sequences.shape[1], device=sequences.device)
+    order = (lengths.to(sequences.device)[:, None] - 1 - steps).clamp_(min=0)
+    return sequences.gather(1, order[:, :, None].expand_as(sequences))
+
+
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last dimension in which padding gets exactly zero.
 
