@@ -11,7 +11,7 @@ from importlib import import_module
 
 from serlib.models.system import System
 
-PAPERS = ("yoon2018", "xu2019")
+PAPERS = ("yoon2018", "xu2019", "shen2020", "krishna2020")
 """Papers whose systems are here; each is the name of a module."""
 
 
