@@ -13,7 +13,7 @@ What the paper leaves to the forced alignment is decided here:
   punctuation marks, and tokens without a word have no sound to go with and are left out. Two pieces of one word, such
   as `do` and `n't`, both go with the whole word.
 - If no token at all has a word, tokens and words are paired in even steps.
-- An utterance without an alignment is divided evenly among its tokens, each of them a word of a single phoneme.
+- An utterance without aligned words is divided evenly among its spoken tokens, each of them a word.
 """
 
 from __future__ import annotations
