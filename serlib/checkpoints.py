@@ -5,6 +5,7 @@ Used by `serlib.training`; taught in no chapter.
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
 import time
@@ -61,9 +62,11 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write tensors, numbers, strings, lists and dictionaries of them; raise OSError if that cannot be done."""
-        with atomic(self.path) as temporary, temporary.open("wb") as file:
-            seconds = self.earlier + time.monotonic() - self._begun
-            torch.save(state | {"key": self.key, "seconds": seconds}, file)
+        seconds = self.earlier + time.monotonic() - self._begun
+        content = io.BytesIO()  # torch's own way to a file does not say why it cannot write
+        torch.save(state | {"key": self.key, "seconds": seconds}, content)
+        with atomic(self.path) as temporary:
+            temporary.write_bytes(content.getbuffer())
         self._saved = time.monotonic()
 
     def remove(self) -> None:

@@ -19,6 +19,7 @@ from filelock import FileLock
 UNWRITABLE = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "your disk quota is used up; free some space",
+    errno.EFBIG: "the file is larger than this disk or your limits allow; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "you have no permission to write there; choose another folder",
     errno.EPERM: "you have no permission to write there; choose another folder",
@@ -62,7 +63,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        ours = error.filename is None or str(error.filename) in {str(temporary), *map(str, path.parents)}
+        named = {str(name) for name in (error.filename, error.filename2) if name is not None}
+        ours = not named or named & {str(temporary), *map(str, path.parents)}
         if ours and error.errno in UNWRITABLE:
             raise _unwritable(path, error) from error
         raise

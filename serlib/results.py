@@ -167,7 +167,8 @@ def run_key(corpus: Corpus, split: Split, settings: Mapping[str, Any], seed: int
 def write(record: Record, predictions: Predictions | None, directory: str | Path) -> Path:
     """Write a record, and its predictions beside it, under the record's own name.
 
-    The predictions are written first: a record that is there is complete. An older record of that name is replaced.
+    Both are written before either gets its name, the predictions first: a record that is there is complete. An older
+    record of that name is replaced; if something cannot be written, it stays with its own predictions.
 
     Args:
         record: the run.
@@ -184,16 +185,19 @@ def write(record: Record, predictions: Predictions | None, directory: str | Path
     path = Path(directory) / record.path
     content = {name: _plain(getattr(record, name)) for name in FIELDS}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if predictions is not None:
-        with files.atomic(path.with_suffix(".npz")) as temporary:
+    if predictions is None:
+        files.write_text(path, text)
+        return path
+    with files.atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        with files.atomic(path.with_suffix(".npz")) as beside:
             np.savez_compressed(
-                temporary,
+                beside,
                 ids=np.asarray(predictions.ids, dtype=np.str_),
                 labels=predictions.labels,
                 logits=predictions.logits,
                 key=np.asarray(record.key, dtype=np.str_),
             )
-    files.write_text(path, text)
     return path
 
 

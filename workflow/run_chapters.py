@@ -86,7 +86,6 @@ def execute(source: Path, target: Path) -> None:
     Raises:
         SystemExit: if a cell fails; the message names the chapter and what to do.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     with atomic(target) as temporary:
         try:
             papermill.execute_notebook(
@@ -105,10 +104,15 @@ def stage(folder: Path, run: bool) -> None:
     """Copy the book to `folder`, and execute there what can run."""
     if folder.exists():
         shutil.rmtree(folder)
-    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    shutil.copytree(ROOT / "results", folder / "results")  # which chapters read
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, folder / name)
+    try:
+        shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        shutil.copytree(ROOT / "results", folder / "results")  # which chapters read
+        for name in ("_config.yml", "_toc.yml"):
+            shutil.copy(ROOT / name, folder / name)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise SystemExit(f"{folder}: cannot write a copy of the book: {why}; free some space or name another") from None
     if run:
         for chapter in runnable("keeps its stored outputs"):
             _timed(folder / chapter, folder / chapter)

@@ -202,9 +202,16 @@ def write_dialogue(
     Raises:
         OSError: if something cannot be written.
     """
-    name = utterances[0].dialogue
-    made = workshop / name
+    made = workshop / utterances[0].dialogue
     shutil.rmtree(made, ignore_errors=True)
+    try:
+        _write_dialogue(root, made, utterances, synthesiser, seed)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+def _write_dialogue(root: Path, made: Path, utterances: Sequence[Planned], synthesiser: Synthesiser, seed: int) -> None:
     waveforms, alignments = made / "wav", made / "ForcedAlignment"
     waveforms.mkdir(parents=True)
     alignments.mkdir()
@@ -214,7 +221,7 @@ def write_dialogue(
     for utterance in utterances:
         recording = record(utterance, synthesiser, seed)
         rng = random.Random(f"{seed}/{utterance.id}/layout")
-        with wave.open(str(waveforms / f"{utterance.id}.wav"), "wb") as file:
+        with (waveforms / f"{utterance.id}.wav").open("wb") as sound, wave.open(sound, "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(RATE)

@@ -6,6 +6,7 @@ Used by all five papers; taught in chapter `features`.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -138,7 +139,7 @@ def _whole_shards(folder: Path, parts: list[list[Utterance]], feature: Feature) 
     index = folder / "index.json"
     try:
         listed = [Shard(**entry) if entry else None for entry in json.loads(index.read_text("utf-8"))["shards"]]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return shards, complaints
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return shards, [f"{index} is damaged ({error})"]
@@ -200,9 +201,11 @@ def _complete(
 
 def _write_shard(folder: Path, number: int, part: list[Utterance], blocks: list[np.ndarray]) -> Shard:
     path = folder / f"shard-{number:04}.npy"
+    content = io.BytesIO()  # NumPy's own way to a file does not say why it cannot write
+    np.save(content, np.concatenate(blocks), allow_pickle=False)
     with atomic(path) as temporary:
-        np.save(temporary, np.concatenate(blocks), allow_pickle=False)
-        checksum = _checksum(temporary)
+        temporary.write_bytes(content.getbuffer())
+    checksum = zlib.crc32(content.getbuffer())
     return Shard(path.name, checksum, [u.id for u in part], [len(block) for block in blocks])
 
 
