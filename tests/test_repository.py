@@ -20,7 +20,7 @@ from workflow import colab, run_chapters, summary
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = ["corpus", "root", "profile", "device", "folds", "seeds", "results_dir"]
-WITHOUT_MODULE = {"intro", "real_speech"}
+WITHOUT_MODULE = {"evaluation", "intro", "real_speech"}
 """Chapters that teach no single module."""
 
 chapters = pytest.mark.parametrize("chapter", run_chapters.chapters(), ids=lambda chapter: chapter.stem)
