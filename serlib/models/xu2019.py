@@ -92,11 +92,12 @@ class Pooling(nn.Module):
 
 
 class Output(nn.Module):
-    """Equation (14): logits ReLU(c W), without a bias.
+    """Equation (14): logits c W or, as the paper prints it, ReLU(c W), without a bias.
 
     Args:
         size, classes: of W; 200 x 4 in the paper.
-        relu: False leaves the ReLU out. It stops the gradient of every logit below zero.
+        relu: put the ReLU there. It stops the gradient of every logit below zero, so that a class may never learn; by
+            default the systems leave it out.
     """
 
     def __init__(self, size: int, classes: int, relu: bool):
@@ -248,7 +249,7 @@ class Speech(nn.Module):
         hidden: int = 100,
         dropout: float = 0.0,
         pooling: str = "attention",
-        relu: bool = True,
+        relu: bool = False,
     ):
         super().__init__()
         self.speech = SpeechEncoder(inputs, hidden, dropout)
@@ -279,7 +280,7 @@ class Text(nn.Module):
         embedding: int = 300,
         dropout: float = 0.0,
         pooling: str = "attention",
-        relu: bool = True,
+        relu: bool = False,
     ):
         super().__init__()
         self.text = TextEncoder(inputs, hidden, embedding, dropout)
@@ -310,7 +311,7 @@ class Concat(nn.Module):
         embedding: int = 300,
         dropout: float = 0.0,
         pooling: str = "attention",
-        relu: bool = True,
+        relu: bool = False,
     ):
         super().__init__()
         self.speech = SpeechEncoder(inputs, hidden, dropout)
@@ -384,7 +385,7 @@ class Aligned(Fusion):
         units: int = 40,
         score: str = "linear",
         dropout: float = 0.0,
-        relu: bool = True,
+        relu: bool = False,
     ):
         super().__init__(inputs, Learned(2 * hidden, heads, units, score), hidden, embedding, dropout, relu)
 
@@ -397,7 +398,7 @@ class Hard(Fusion):
     """
 
     def __init__(
-        self, inputs: Inputs, hidden: int = 100, embedding: int = 300, dropout: float = 0.0, relu: bool = True
+        self, inputs: Inputs, hidden: int = 100, embedding: int = 300, dropout: float = 0.0, relu: bool = False
     ):
         super().__init__(inputs, Given(), hidden, embedding, dropout, relu)
 
@@ -467,6 +468,10 @@ SYSTEMS: dict[str, System] = {s.name: s for s in _REFERENCE + _RECOGNISED}
 """Rows of Tables 1 and 2. The ASR systems read transcripts with a word error rate of 14.7 %."""
 
 OPTIONS = {
-    "hidden score": ("aligned", {"model": {"score": "hidden"}}),
+    "score with a hidden layer": ("aligned", {"model": {"score": "hidden"}}),
+    "ReLU on the logits": ("aligned", {"model": {"relu": True}}),
+    "dropout of inputs 0.3": ("aligned", {"model": {"dropout": 0.3}}),
+    "pooling by maximum": ("concat", {"model": {"pooling": "max"}}),
+    "pooling by mean": ("concat", {"model": {"pooling": "mean"}}),
 }
 """What the paper leaves open, each with the choice that is not the default: the system, and what to override."""

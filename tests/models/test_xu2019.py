@@ -25,14 +25,14 @@ FRAMES, WORDS = (9, 4, 1, 12), (3, 5, 1, 2)
 AUDIO, TEXT = {"hidden": 6}, {"hidden": 6, "embedding": 5}
 VARIANTS = [
     (Speech, AUDIO),
-    (Speech, {**AUDIO, "pooling": "mean", "relu": False}),
+    (Speech, {**AUDIO, "pooling": "mean", "relu": True}),
     (Text, TEXT),
     (Text, {**TEXT, "pooling": "max"}),
     (Concat, TEXT),
-    (Concat, {**TEXT, "pooling": "max", "relu": False}),
+    (Concat, {**TEXT, "pooling": "max", "relu": True}),
     (Hard, TEXT),
     (Aligned, {**TEXT, "heads": 3, "units": 4}),
-    (Aligned, {**TEXT, "heads": 1, "units": 12, "relu": False}),
+    (Aligned, {**TEXT, "heads": 1, "units": 12, "relu": True}),
     (Aligned, {**TEXT, "heads": 3, "units": 7, "score": "hidden"}),
 ]
 LIST = ["speech", "text", "concat", "hard", "aligned"]
@@ -194,15 +194,16 @@ def test_a_gradient_reaches_every_parameter(build, options):
     torch.manual_seed(0)
     model, batch = build(INPUTS, **options), whole(dataset())
     with torch.no_grad():
-        model.output.linear.weight.abs_()
-    logits = model(batch) if options.get("relu") is False else model.output.linear(_vector(model, batch))
-    nn.functional.cross_entropy(logits, batch.labels).backward()
+        vectors = _vectors(model, batch)
+        model.output.linear.weight.copy_((torch.linalg.pinv(vectors) @ (torch.rand(4, 4) + 0.1)).T)
+        assert (model.output.linear(vectors) > 0).all()  # so that the ReLU, where there is one, stops nothing
+    nn.functional.cross_entropy(model(batch), batch.labels).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad.abs().max() > 1e-8, name
 
 
-def _vector(model: nn.Module, batch: Batch) -> Tensor:
-    """What the output layer sees."""
+def _vectors(model: nn.Module, batch: Batch) -> Tensor:
+    """What the output layer sees, (batch, size)."""
     seen = []
     hook = model.output.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     model(batch)
@@ -215,8 +216,8 @@ def test_the_relu_stops_the_gradient_of_a_logit_below_zero():
         torch.manual_seed(0)
         model, batch = Text(INPUTS, **TEXT, pooling="max", relu=relu), whole(dataset())
         with torch.no_grad():
-            model.output.linear.weight[1] = -1000 * _vector(model, batch).mean(0)  # class 1 far below zero everywhere
-            below = (model.output.linear(_vector(model, batch)) < 0).all(0)
+            model.output.linear.weight[1] = -1000 * _vectors(model, batch).mean(0)  # class 1 far below zero everywhere
+            below = (model.output.linear(_vectors(model, batch)) < 0).all(0)
         assert below[1]
         nn.functional.cross_entropy(model(batch), batch.labels).backward()
         assert (model.output.linear.weight.grad[1].abs().max() == 0) == relu
@@ -226,7 +227,7 @@ def test_the_relu_stops_the_gradient_of_a_logit_below_zero():
 def test_it_can_overfit_eight_utterances(name, score):
     torch.manual_seed(0)
     data = dataset(frames=range(3, 11), words=(2, 3, 4, 5, 6, 5, 4, 3))
-    options = {**SYSTEMS[name].settings["quick"].model, "hidden": 16, "relu": False}
+    options = {**SYSTEMS[name].settings["quick"].model, "hidden": 16}
     if name == "aligned":
         options |= {"heads": 4, "units": 8, "score": score}
     model, batch = SYSTEMS[name].build(INPUTS, **options), whole(data)
@@ -379,7 +380,7 @@ def test_an_impossible_option_is_named():
 def test_dropout_falls_on_the_inputs_of_the_encoders():
     batch = whole(dataset())
     for name in LIST:
-        model = SYSTEMS[name].build(INPUTS, dropout=0.5, relu=False).train()
+        model = SYSTEMS[name].build(INPUTS, dropout=0.5).train()
         assert not torch.equal(model(batch), model(batch))
         deaf = SYSTEMS[name].build(INPUTS).train()
         assert torch.equal(deaf(batch), deaf(batch))
