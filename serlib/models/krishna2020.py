@@ -1,0 +1,514 @@
+"""Convolutions over raw samples, and attention between sound and words in both directions: CMA.
+
+Krishna and Patil 2020, "Multimodal emotion recognition using cross-modal attention and 1D convolutional neural
+networks" (Interspeech). Taught in chapter `krishna2020`; equation numbers are the paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from serlib.batching import Batch
+from serlib.corpora.records import Utterance
+from serlib.features.spectrogram import BINS, SCALES, spectra
+from serlib.features.waveform import RATE, read_waveform
+from serlib.models.layers import BiLSTM, masked_softmax, real, word_embedding
+from serlib.models.system import Inputs, Settings, System
+
+KERNELS = (3, 5, 7)
+"""Filter sizes of the three convolutions (section 2.1)."""
+
+DIVISORS = {"d_q": lambda size: size, "root": math.sqrt}
+"""What equation (5) divides by, as a function of d_q; `root` is what its source, Vaswani et al. 2017, does."""
+
+FLOOR = 1e-8
+"""Least variance in statistics pooling: the root of zero has no gradient."""
+
+PART = 32
+"""Utterances that are convolved together in evaluation, where one does not depend on another."""
+
+
+class _WindowMaximum(torch.autograd.Function):
+    """The largest of several products per window, without keeping, or ever having in memory at once, the products.
+
+    The backward pass makes the products again, part by part, to see which was the largest. On ties, as in digital
+    silence, all of them share the gradient, as in `torch.amax`.
+    """
+
+    @staticmethod
+    def forward(ctx, windows: Tensor, bank: Tensor) -> Tensor:
+        """(n, samples) windows and (samples, places, filters) weights to (n, filters)."""
+        ctx.rows = max(1, (2**18 if windows.device.type == "cpu" else 2**27) // bank[0].numel())  # fits the cache
+        highest = torch.cat([_products(part, bank).amax(1) for part in windows.split(ctx.rows)])
+        ctx.save_for_backward(windows, bank, highest)
+        return highest
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
+        windows, bank, highest = ctx.saved_tensors
+        total = torch.zeros_like(bank).flatten(1)
+        parts = zip(windows.split(ctx.rows), highest.split(ctx.rows), gradient.split(ctx.rows), strict=True)
+        for part, most, its_gradient in parts:
+            hits = _products(part, bank) == most[:, None]  # (n, places, filters)
+            shared = its_gradient / hits.sum(1)
+            total += part.T @ (hits * shared[:, None]).flatten(1)
+        return None, total.view_as(bank)
+
+
+def _products(windows: Tensor, bank: Tensor) -> Tensor:
+    return (windows @ bank.flatten(1)).unflatten(1, bank.shape[1:])  # (n, places, filters)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, ReLU and max-pooling (section 2.1), faster than one after the other but the same.
+
+    Batch norm is, per filter, a line with the slope weight / deviation, and ReLU rises: the largest of some outputs
+    comes from the largest convolution where the slope is positive, from the smallest where it is negative. So a filter
+    of negative weight is turned around, what is pooled is the convolution, and all that follows happens to one number
+    instead of `pool`. Mean and deviation are those before pooling, and only of real steps: on one-channel
+    input they follow from the covariance of `kernel` neighbouring samples, w^T C w, and the convolution itself is
+    never stored.
+
+    Args:
+        channels: of the input.
+        filters, kernel: of the convolution, which keeps the number of steps. A bias would be taken away by batch norm.
+        pool: steps that become one.
+    """
+
+    def __init__(self, channels: int, filters: int, kernel: int, pool: int):
+        super().__init__()
+        self.convolution = nn.Conv1d(channels, filters, kernel, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm1d(filters)
+        self.pool = pool
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Return (batch, steps / pool, filters), zero on padding.
+
+        Args:
+            x: (batch, steps, channels) with zeros on padding; steps are a multiple of `pool`.
+            lengths: (batch,) real steps of each, multiples of `pool`.
+        """
+        norm, sign = self.norm, torch.where(self.norm.weight < 0, -1.0, 1.0)
+        weight = self.convolution.weight * sign[:, None, None]
+        if x.shape[2] == 1 and not x.requires_grad:
+            highest = _convolve_waveform(x[:, :, 0], weight[:, 0], self.pool)
+            moments = _moments_of_filters(x[:, :, 0], weight[:, 0], lengths) if self.training else None
+        else:
+            y = _convolve(x, weight)  # (batch, steps, filters)
+            highest = y.unflatten(1, (-1, self.pool)).amax(2)
+            moments = _moments(y, lengths) if self.training else None
+        mean, variance = moments if self.training else (norm.running_mean * sign, norm.running_var)
+        if self.training:
+            count = int(lengths.sum())
+            with torch.no_grad():
+                norm.num_batches_tracked += 1
+                norm.running_mean.lerp_(mean * sign, norm.momentum)
+                norm.running_var.lerp_(variance * (count / max(1, count - 1)), norm.momentum)
+        slope = norm.weight.abs() * torch.rsqrt(variance + norm.eps)
+        inside = real(lengths // self.pool, highest.shape[1], highest.device)
+        return torch.addcmul(norm.bias - mean * slope, highest, slope).relu() * inside[:, :, None]
+
+
+def _convolve(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve (batch, steps, channels) to (batch, steps, filters): channels last, as a two-dimensional convolution."""
+    image = x.transpose(1, 2)[:, :, None]  # (batch, channels, 1, steps)
+    y = functional.conv2d(image, weight[:, :, None], padding=(0, weight.shape[2] // 2))
+    return y[:, :, 0].transpose(1, 2)
+
+
+def _convolve_waveform(x: Tensor, weight: Tensor, pool: int) -> Tensor:
+    """Convolve (batch, steps) with (filters, kernel), and keep the largest of every `pool` outputs.
+
+    All outputs that are pooled together are the product of one window of samples with one matrix, whose columns are the
+    filters at `pool` places.
+    """
+    kernel = weight.shape[1]
+    samples = functional.pad(x, (kernel // 2, kernel // 2))
+    windows = samples.unfold(1, pool + kernel - 1, pool).flatten(0, 1)  # (batch * steps / pool, pool + kernel - 1)
+    places = [functional.pad(weight.T, (0, 0, place, pool - 1 - place)) for place in range(pool)]
+    return _WindowMaximum.apply(windows, torch.stack(places, 1)).unflatten(0, (len(x), -1))
+
+
+def _moments(y: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance, (filters,), over the real steps of (batch, steps, filters)."""
+    share = real(lengths, y.shape[1], y.device).flatten() / lengths.sum().to(y.device)
+    flat = y.flatten(0, 1)
+    mean = share @ flat
+    return mean, (share @ flat.square() - mean.square()).clamp(min=0)
+
+
+def _moments_of_filters(x: Tensor, weight: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of a waveform's convolution, (batch, steps) with (filters, kernel), without convolving."""
+    kernel = weight.shape[1]
+    lags = functional.pad(x, (kernel // 2, kernel // 2)).unfold(1, kernel, 1)  # (batch, steps, kernel)
+    first, second = x.new_zeros(kernel, dtype=torch.float64), x.new_zeros(kernel, kernel, dtype=torch.float64)
+    for one, length in zip(lags, lengths.tolist(), strict=True):
+        one = one[:length].double()  # differences of neighbours are small: single precision would lose them
+        first += one.sum(0)
+        second += one.T @ one
+    mean, count = first / lengths.sum(), int(lengths.sum())
+    covariance = second / count - mean[:, None] * mean
+    w = weight.double()
+    return (w @ mean).to(x.dtype), ((w @ covariance) * w).sum(1).clamp(min=0).to(x.dtype)
+
+
+class AudioEncoder(nn.Module):
+    """Equations (1) and (2): three convolutions and a BiLSTM over the waveform or its spectra, projected to `size`.
+
+    An utterance is filled up with zeros until the pools divide it, 20 ms at most; these count as real, so that no
+    pooling mixes sound and padding.
+
+    Args:
+        front: `waveform`, samples in [-1, 1]; `spectra`, see `serlib.features.spectrogram`.
+        filters: of the three convolutions.
+        pools: steps that each block makes one of. The paper names none.
+        size: of each direction of the BiLSTM and of the states returned.
+        dropout: share of the BiLSTM's states that are zeroed. The paper gives a one-layer LSTM a dropout of 0.2, which
+            PyTorch's own option would ignore.
+        seconds: how long an utterance is if its padding counts as sound.
+        mask: False lets it count as sound, as the paper's description does.
+        spectrum: scale of the spectra: `log`, `magnitude` or `power`.
+    """
+
+    def __init__(
+        self,
+        front: str,
+        filters: tuple[int, ...],
+        pools: tuple[int, ...],
+        size: int,
+        dropout: float,
+        seconds: float,
+        mask: bool,
+        spectrum: str,
+    ):
+        super().__init__()
+        channels = (_choose("front", front, {"waveform": 1, "spectra": BINS}), *filters)
+        _choose("spectrum", spectrum, SCALES)
+        self.front, self.spectrum, self.seconds, self.mask = front, spectrum, seconds, mask
+        self.together = math.prod(pools)
+        self.blocks = nn.ModuleList(map(ConvBlock, channels, filters, KERNELS, pools))
+        self.lstm = BiLSTM(filters[-1], size)
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(self.lstm.size, size)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return H^A, (batch, T, size), and the real steps of each, (batch,)."""
+        x, lengths = self.input(batch["waveform"], batch.lengths["waveform"])
+        parts = [(x, lengths)] if self.training else zip(x.split(PART), lengths.split(PART), strict=True)
+        features = torch.cat([self.convolve(*part) for part in parts])  # F^A, (batch, T, filters)
+        lengths = lengths // self.together
+        return self.projection(self.dropout(self.lstm(features, lengths))), lengths
+
+    def input(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Make what the first convolution reads.
+
+        Args:
+            waveforms: (batch, samples) 16-bit integers.
+            lengths: (batch,) real samples of each.
+
+        Returns:
+            (batch, steps, channels), zero on padding, and real steps; both multiples of all pools together.
+        """
+        x = waveforms / 32768
+        if not self.mask:
+            x = functional.pad(x, (0, round(self.seconds * RATE) - x.shape[1]))
+            lengths = torch.full_like(lengths, x.shape[1])
+        if self.front == "spectra":
+            x, lengths = spectra(x, lengths, self.spectrum)
+        else:
+            x = x[:, :, None]
+        lengths = -(-lengths.cpu() // self.together) * self.together
+        return functional.pad(x, (0, 0, 0, int(lengths.max()) - x.shape[1])), lengths
+
+    def convolve(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Return F^A of equation (1), (batch, T, filters)."""
+        for block in self.blocks:
+            x, lengths = block(x, lengths), lengths // block.pool
+        return x
+
+
+class TextEncoder(nn.Module):
+    """Equations (3) and (4): embedded words, a convolution of size one, a BiLSTM, projected to `size`.
+
+    A convolution of size one is one linear layer on every word, and that is what it is here.
+
+    Args:
+        inputs: vocabulary and pretrained vectors.
+        embedding: size of a word vector.
+        size: of the convolution, of each direction of the BiLSTM and of the states returned.
+        dropout: as in `AudioEncoder`.
+        words: how long an utterance is if its padding counts as words.
+        mask: False lets it count as words.
+    """
+
+    def __init__(self, inputs: Inputs, embedding: int, size: int, dropout: float, words: int, mask: bool):
+        super().__init__()
+        self.words, self.mask = words, mask
+        self.embedding = word_embedding(inputs, embedding)
+        self.convolution = nn.Linear(embedding, size)
+        self.lstm = BiLSTM(size, size)
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(self.lstm.size, size)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return H^T, (batch, words, size), and the real words of each, (batch,)."""
+        tokens, lengths = batch["tokens"], batch.lengths["tokens"]
+        if not self.mask:
+            tokens = functional.pad(tokens, (0, self.words - tokens.shape[1]))
+            lengths = torch.full_like(lengths, self.words)
+        features = self.convolution(self.embedding(tokens))  # F^T
+        return self.projection(self.dropout(self.lstm(features, lengths))), lengths
+
+
+class AttentionBlock(nn.Module):
+    """A multi-head attention layer: equations (5) and (6), and a position-wise feed-forward layer (section 2.3).
+
+    Layer norm comes before the linear layers, as the paper says. What it does not say follows its source, the
+    transformer: what goes in is added to what comes out, here and in the feed-forward layer, which has a ReLU.
+
+    Args:
+        size: of queries, keys, values and the feed-forward layer.
+        heads: M; each has size / M dimensions, its d_q.
+        scale: what the scores are divided by: `d_q`, as printed, or `root`, its square root.
+        residual: False leaves both additions out.
+
+    Raises:
+        ValueError: if the heads do not divide the size, or for another scale.
+    """
+
+    def __init__(self, size: int, heads: int, scale: str = "d_q", residual: bool = True):
+        super().__init__()
+        if size % heads:
+            raise ValueError(f"{heads} heads cannot share {size} dimensions; take a size that they divide")
+        self.heads, self.residual = heads, residual
+        self.divisor = _choose("scale", scale, DIVISORS)(size // heads)
+        self.norm_query, self.norm_memory, self.norm_output = (nn.LayerNorm(size) for _ in range(3))
+        self.query, self.key, self.value, self.output = (nn.Linear(size, size) for _ in range(4))
+        self.feed_forward = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
+
+    def forward(self, x: Tensor, memory: Tensor, inside: Tensor, keep: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Let every step of one sequence attend to another.
+
+        Args:
+            x: (batch, queries, size).
+            memory: (batch, keys, size).
+            inside: (batch, keys) booleans, True on real steps.
+            keep: return the weights too, which takes the slower way.
+
+        Returns:
+            (batch, queries, size); and (batch, heads, queries, keys) weights, or None.
+        """
+        query = self._split(self.query(self.norm_query(x)))
+        memory = self.norm_memory(memory)
+        key, value = self._split(self.key(memory)), self._split(self.value(memory))
+        inside, weights = inside[:, None, None], None
+        if keep:
+            attended, weights = attend(query, key, value, inside, self.divisor)
+        else:
+            attended = functional.scaled_dot_product_attention(
+                query, key, value, inside.expand(-1, -1, query.shape[2], -1), scale=1 / self.divisor
+            )
+        attended = self.output(attended.transpose(1, 2).flatten(2))  # (6)
+        x = x + attended if self.residual else attended
+        forwarded = self.feed_forward(self.norm_output(x))
+        return x + forwarded if self.residual else forwarded, weights
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (batch, heads, steps, d_q)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, inside: Tensor, divisor: float) -> tuple[Tensor, Tensor]:
+    """Equation (5) of every head at once, with the transpose of K that it leaves out.
+
+    Args:
+        query: (..., queries, d_q).
+        key, value: (..., keys, d_q).
+        inside: (..., 1, keys) booleans, True on real steps.
+        divisor: what the scores are divided by; d_q in the paper.
+
+    Returns:
+        A, (..., queries, d_q), and its weights, (..., queries, keys).
+    """
+    scores = query @ key.transpose(-2, -1) / divisor
+    weights = masked_softmax(scores, inside.expand_as(scores))
+    return weights @ value, weights
+
+
+def statistics(x: Tensor, lengths: Tensor) -> Tensor:
+    """Mean and standard deviation over the real steps, side by side (equations 7 and 8).
+
+    Args:
+        x: (batch, steps, size).
+        lengths: (batch,) real steps of each.
+
+    Returns:
+        (batch, 2 size)
+    """
+    share = real(lengths, x.shape[1], x.device) / lengths.to(x.device)[:, None]  # (batch, steps)
+    mean = share[:, None] @ x  # (batch, 1, size)
+    variance = share[:, None] @ (x - mean).square()
+    return torch.cat([mean, variance.clamp(min=FLOOR).sqrt()], dim=2).squeeze(1)
+
+
+class CMA(nn.Module):
+    """Cross-modal attention: sound attends to words (CMA-1), words to sound (CMA-2); both are pooled and classified.
+
+    With one modality alone, the same encoder and the same attention, to itself: the systems of Table 2. Section 5
+    speaks of "a single layer LSTM" there and of the same encoder as before, whose LSTM has two directions; so it has
+    here.
+
+    Args:
+        inputs: vocabulary, pretrained vectors, number of classes.
+        modalities: `audio`, `text` or both.
+        front, filters, pools, seconds, spectrum: see `AudioEncoder`.
+        embedding, words: see `TextEncoder`.
+        size: of all states.
+        heads, scale, residual: see `AttentionBlock`.
+        dropout, mask: of both encoders.
+        memory: what the second of two blocks attends to, which the paper does not say: `encoder`, like the first, the
+            states of the other encoder; `updated`, what the first block of the other side made of them.
+        blocks: attention layers on each side.
+
+    Attributes:
+        keep_attention: set it to True to have every forward pass leave its weights in `attention`.
+        attention: modality to one tensor per block: under `audio`, (batch, heads, T, words), how sound attends to
+            words; under `text`, (batch, heads, words, T), the other way. Empty until then.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        modalities: tuple[str, ...] = ("audio", "text"),
+        front: str = "waveform",
+        filters: tuple[int, ...] = (64, 100, 100),
+        pools: tuple[int, ...] = (8, 8, 5),
+        seconds: float = 10.0,
+        spectrum: str = "log",
+        embedding: int = 300,
+        words: int = 50,
+        size: int = 100,
+        heads: int = 10,
+        scale: str = "d_q",
+        residual: bool = True,
+        dropout: float = 0.2,
+        mask: bool = True,
+        memory: str = "encoder",
+        blocks: int = 2,
+    ):
+        super().__init__()
+        self.updated = _choose("memory", memory, {"encoder": False, "updated": True})
+        self.keep_attention = False
+        self.attention: dict[str, list[Tensor]] = {}
+        self.attends_to = dict(zip(modalities, reversed(modalities), strict=True))  # to itself if alone
+        self.encoders = nn.ModuleDict()
+        if "audio" in modalities:
+            self.encoders["audio"] = AudioEncoder(front, filters, pools, size, dropout, seconds, mask, spectrum)
+        if "text" in modalities:
+            self.encoders["text"] = TextEncoder(inputs, embedding, size, dropout, words, mask)
+        self.stacks = nn.ModuleDict(
+            {
+                name: nn.ModuleList(AttentionBlock(size, heads, scale, residual) for _ in range(blocks))
+                for name in modalities
+            }
+        )
+        self.output = nn.Linear(2 * size * len(modalities), inputs.classes)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits, (batch, classes)."""
+        encoded = {name: encoder(batch) for name, encoder in self.encoders.items()}
+        states, lengths = ({name: pair[part] for name, pair in encoded.items()} for part in (0, 1))  # H and its steps
+        inside = {name: real(lengths[name], x.shape[1], x.device) for name, x in states.items()}
+        current, kept = states, {name: [] for name in states}
+        for level in zip(*self.stacks.values(), strict=True):
+            before, current = current, {}
+            for (name, other), block in zip(self.attends_to.items(), level, strict=True):
+                memory = (before if self.updated else states)[other]
+                current[name], weights = block(before[name], memory, inside[other], self.keep_attention)
+                if weights is not None:
+                    kept[name].append(weights.detach())
+        if self.keep_attention:
+            self.attention = kept
+        pooled = [statistics(current[name], lengths[name]) for name in self.attends_to]  # P^A, P^T
+        return self.output(torch.cat(pooled, dim=1))
+
+
+def crop(utterance: Utterance, settings: Settings) -> np.ndarray:
+    """Read the first `settings.model["seconds"]` of an utterance, (samples,) 16-bit integers (section 4).
+
+    Raises:
+        FileNotFoundError, ValueError: as `serlib.features.read_waveform`.
+    """
+    samples = read_waveform(utterance.audio)[: round(settings.model["seconds"] * RATE)]
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def _choose(option: str, value: str, values: dict):
+    if value not in values:
+        raise ValueError(f"{option} is {value!r}; expected one of {', '.join(values)}")
+    return values[value]
+
+
+# The paper's sizes, rate and lengths. It names no batch size, number of epochs or development set: what is not here is
+# as in yoon2018, but for smaller batches of what is 160,000 steps long.
+PAPER = Settings(batch_size=32, learning_rate=1e-3, max_tokens=50, seeds=5)
+LARGE = {"size": 100, "heads": 10, "dropout": 0.2}
+LARGE_AUDIO = {"filters": (64, 100, 100), "pools": (8, 8, 5), "seconds": 10.0}
+LARGE_TEXT = {"embedding": 300, "words": 50}
+
+QUICK = Settings(
+    epochs=12,
+    max_steps=None,
+    batch_size=32,
+    learning_rate=2e-3,
+    check_every=1.0,
+    patience=4,
+    max_tokens=50,
+    folds=2,
+    seeds=1,
+)
+SMALL = {"size": 32, "heads": 4, "dropout": 0.2}
+SMALL_AUDIO = {"filters": (16, 32, 32), "pools": (16, 8, 5), "seconds": 5.0}
+SMALL_TEXT = {"embedding": 100, "words": 50}
+
+# As many steps a second as the waveform has after its pools, of which there are 100 before.
+LARGE_SPECTRA = {"front": "spectra", "pools": (2, 1, 1)}
+SMALL_SPECTRA = {"front": "spectra", "pools": (2, 2, 1)}
+
+
+def _system(name: str, summary: str, small: dict, large: dict) -> System:
+    settings = {"quick": replace(QUICK, model=SMALL | small), "paper": replace(PAPER, model=LARGE | large)}
+    features = ("tokens",) if "embedding" in large else ()
+    derived = {"waveform": crop} if "seconds" in large else {}
+    return System(name, summary, features, CMA, settings, protocol="leave-one-session-out", derived=derived)
+
+
+SMALL_BOTH, LARGE_BOTH = SMALL_TEXT | SMALL_AUDIO, LARGE_TEXT | LARGE_AUDIO
+AUDIO, TEXT = {"modalities": ("audio",)}, {"modalities": ("text",)}
+SYSTEMS: dict[str, System] = {
+    system.name: system
+    for system in (
+        _system("cma-spec", "words and spectra", SMALL_BOTH | SMALL_SPECTRA, LARGE_BOTH | LARGE_SPECTRA),
+        _system("cma-raw", "words and samples", SMALL_BOTH, LARGE_BOTH),
+        _system("audio", "samples, attending to themselves", SMALL_AUDIO | AUDIO, LARGE_AUDIO | AUDIO),
+        _system("text", "words, attending to themselves", SMALL_TEXT | TEXT, LARGE_TEXT | TEXT),
+    )
+}
+"""Rows of Tables 1 and 2."""
+
+OPTIONS = {
+    "padding counts": ("cma-raw", {"model": {"mask": False}}),
+    "scores over the root": ("cma-raw", {"model": {"scale": "root"}}),
+    "nothing added": ("cma-raw", {"model": {"residual": False}}),
+    "updated memory": ("cma-raw", {"model": {"memory": "updated"}}),
+    "pools 8 8 5": ("cma-raw", {"model": {"pools": (8, 8, 5)}}),
+    "pools 16 8 20": ("cma-raw", {"model": {"pools": (16, 8, 20)}}),
+    "pools 40 4 4": ("cma-raw", {"model": {"pools": (40, 4, 4)}}),
+    "magnitude spectra": ("cma-spec", {"model": {"spectrum": "magnitude"}}),
+}
+"""What the paper leaves open, each with the choice that is not the default: the system, and what to override."""
