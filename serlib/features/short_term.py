@@ -60,8 +60,8 @@ def short_term(waveform: np.ndarray) -> np.ndarray:
     samples = np.asarray(waveform)
     if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
         raise ValueError(f"expected a waveform of shape (samples,), finite and not empty, found {samples.shape}")
-    features, _ = short_term_batch(torch.from_numpy(samples.astype(np.float64))[None], torch.tensor([len(samples)]))
-    return features[0].float().numpy()
+    single = torch.from_numpy(samples.astype(np.float32))[None]
+    return short_term_batch(single, torch.tensor([len(samples)]))[0][0].numpy()
 
 
 def settings() -> dict[str, Any]:
