@@ -5,6 +5,9 @@ They inherit no thread of torch, and work from a notebook. Used for all five pap
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,6 +17,8 @@ def run(tasks: Iterable, jobs: int, *, ordered: bool = True, **options: Any) -> 
     """Run tasks in processes and give their results as they come.
 
     A process whose memory has grown is replaced by a fresh one between two tasks; loky's warning of that is no news.
+    The processes end when the one that started them is gone, killed for instance: what is started again in its place
+    shall not meet them at work on the same files.
 
     Args:
         tasks: of `joblib.delayed`.
@@ -25,4 +30,16 @@ def run(tasks: Iterable, jobs: int, *, ordered: bool = True, **options: Any) -> 
 
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
     order = "generator" if ordered else "generator_unordered"
-    return Parallel(n_jobs=jobs, backend="loky", return_as=order, **options)(tasks)
+    following = {"initializer": _follow, "initargs": (os.getpid(),)}
+    return Parallel(n_jobs=jobs, backend="loky", return_as=order, **following, **options)(tasks)
+
+
+def _follow(parent: int) -> None:
+    """End this process within a second after its parent, in whatever way that ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -146,13 +146,27 @@ def _whole_shards(folder: Path, parts: list[list[Utterance]], feature: Feature) 
     for number, (part, shard) in enumerate(zip(parts, listed, strict=False)):
         if shard is None:
             continue
-        if shard.ids != [u.id for u in part]:
+        if shard.ids != [u.id for u in part] or shard.file != _file(number):
             complaints.append(f"{index} is damaged (shard {number} is of other utterances)")
         elif (found := _checksum(folder / shard.file)) != shard.checksum:
             complaints.append(f"{folder / shard.file} is damaged (checksum {found}, expected {shard.checksum})")
+        elif not _fits(shard, np.load(folder / shard.file, mmap_mode="r", allow_pickle=False).shape, feature):
+            complaints.append(f"{index} is damaged (shard {number} has other lengths)")
         else:
             shards[number] = shard
     return shards, complaints
+
+
+def _file(number: int) -> str:
+    return f"shard-{number:04}.npy"
+
+
+def _fits(shard: Shard, shape: tuple[int, ...], feature: Feature) -> bool:
+    """Whether the lengths that an index gives are those of some utterances in an array of this shape."""
+    plain = all(
+        isinstance(length, int) and 0 < length <= (shape[0] if feature.per_frame else 1) for length in shard.lengths
+    )
+    return plain and len(shard.lengths) == len(shard.ids) and (sum(shard.lengths), feature.dims) == shape
 
 
 def _checksum(path: Path) -> int | None:
@@ -200,7 +214,7 @@ def _complete(
 
 
 def _write_shard(folder: Path, number: int, part: list[Utterance], blocks: list[np.ndarray]) -> Shard:
-    path = folder / f"shard-{number:04}.npy"
+    path = folder / _file(number)
     content = io.BytesIO()  # NumPy's own way to a file does not say why it cannot write
     np.save(content, np.concatenate(blocks), allow_pickle=False)
     with atomic(path) as temporary:

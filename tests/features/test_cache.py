@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -118,6 +119,12 @@ def _other_utterances(path: Path) -> None:
     path.write_text(json.dumps(index))
 
 
+def _other_lengths(path: Path) -> None:
+    index = json.loads(path.read_text())
+    index["shards"][1]["lengths"][0] += 1
+    path.write_text(json.dumps(index))
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "again"),
     [
@@ -126,6 +133,18 @@ def _other_utterances(path: Path) -> None:
         ("shard-0002.npy", Path.unlink, 2),
         ("index.json", lambda path: path.write_text(path.read_text()[:100]), 10),
         ("index.json", lambda path: path.write_text("{}"), 10),
+        ("index.json", lambda path: path.write_bytes(bytes(range(256))), 10),
+        ("index.json", lambda path: path.write_text('{"shards": 7}'), 10),
+        ("index.json", lambda path: path.write_text('{"shards": ["x"]}'), 10),
+        (
+            "index.json",
+            lambda path: path.write_text('{"shards": [{"file": 3, "checksum": 1, "ids": [], "lengths": []}]}'),
+            10,
+        ),
+        ("index.json", lambda path: path.write_text(path.read_text().replace('"lengths"', '"length"')), 10),
+        ("index.json", _other_lengths, 4),
+        ("shard-0000.npy", lambda path: path.write_bytes(b""), 4),
+        ("shard-0000.npy", lambda path: path.write_bytes(path.read_bytes() + b"more"), 4),
         ("index.json", _other_utterances, 4),
     ],
 )
@@ -203,3 +222,94 @@ def test_two_processes_make_one_table(tmp_path: Path) -> None:
     assert sorted(int(output[1]) for output in outputs) == [0, 70]
     assert outputs[0][2] == outputs[1][2]
     assert all(output[0] == "70" and output[3] == "False" for output in outputs)
+
+
+KILLED = """
+import json, os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from serlib.corpora.records import Corpus, Utterance
+from serlib.features import cache
+from serlib.features.feature import Feature
+
+folder, out, victim, jobs = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+computed, write = [], Path.write_bytes
+
+def indexed():
+    try:
+        return sum(map(bool, json.loads(next(out.glob("*/index.json")).read_text())["shards"]))
+    except (StopIteration, ValueError, OSError):
+        return 0
+
+def extract(waveform):
+    computed.append(len(waveform))
+    if victim == "extraction" and len(computed) == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if victim in ("worker", "parent") and len(waveform) == 1_000 + 37 * 9:  # of the tenth utterance, in the third shard
+        while indexed() < 2:
+            time.sleep(0.01)
+        os.kill(os.getppid() if victim == "parent" else os.getpid(), signal.SIGKILL)
+        time.sleep(600)
+    return np.tile(np.array([len(waveform), waveform[0]], np.float32), (1 + len(waveform) // 100, 1))
+
+def killed_while_writing(path, content):
+    if victim == "writing" and len(list(out.glob("*/shard-*"))) == 2:
+        write(path, bytes(content)[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, content)
+
+def killed_before_the_index(*arguments):
+    if victim == "index" and len(list(out.glob("*/shard-*"))) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    index(*arguments)
+
+Path.write_bytes, index, cache._write_index = killed_while_writing, cache._write_index, killed_before_the_index
+cache.SHARD, cache.PER_JOB = 4, 1
+feature = Feature("count", ("samples", "first"), per_frame=True, extract=extract, settings=dict)
+paths = sorted(folder.glob("u*.wav"))
+corpus = Corpus("test", folder, [Utterance(p.stem, "", "", "", False, None, None, "", p, 1) for p in paths])
+try:
+    cache.feature_table(corpus, feature, out, jobs=jobs, progress=False)
+except RuntimeError as error:
+    sys.exit(f"RuntimeError: {error}")
+print(len(computed))
+"""
+"""Extract into the folder of the second argument; the third says who is killed, and when."""
+
+
+@pytest.mark.parametrize(
+    ("victim", "jobs", "status"),
+    [
+        ("extraction", 1, -signal.SIGKILL),
+        ("writing", 1, -signal.SIGKILL),
+        ("index", 1, -signal.SIGKILL),
+        ("parent", 2, -signal.SIGKILL),
+        ("worker", 2, 1),
+    ],
+)
+def test_a_killed_extraction_goes_on_to_the_same_bytes(tmp_path: Path, victim: str, jobs: int, status: int) -> None:
+    corpus = corpus_of(tmp_path, 14)
+    environment = os.environ | {"PYTHONPATH": str(Path(cache.__file__).parents[2])}
+
+    def extract_in_a_process(out: str, victim: str, jobs: int) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", KILLED, str(tmp_path), str(tmp_path / out), victim, str(jobs)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=50)  # no orphan is left
+
+    whole = cache.feature_table(corpus, COUNT, tmp_path / "whole", progress=False).folder
+    folder = tmp_path / "out" / whole.name
+    killed = extract_in_a_process("out", victim, jobs)
+    assert killed.returncode == status, killed.stderr
+    if victim == "worker":
+        assert killed.stderr.strip().endswith(
+            "RuntimeError: a process that computed count died; it may have run out of memory. "
+            "What was complete is kept; try again with jobs=1"
+        )
+    complete = [entry["file"] for entry in json.loads((folder / "index.json").read_text())["shards"] if entry]
+    assert complete == ["shard-0000.npy", "shard-0001.npy"]
+    assert len(list(folder.glob(".*.part*"))) == (victim == "writing")
+
+    resumed = extract_in_a_process("out", "nobody", 1)
+    assert (resumed.returncode, resumed.stdout) == (0, "6\n"), resumed.stderr  # the two whole shards were kept
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in whole.iterdir())
+    for path in whole.iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes()
