@@ -20,8 +20,8 @@ from serlib.features.waveform import RATE
 BINS = WINDOW // 2
 """Points of the spectrum that are kept: from 0 Hz, 50 Hz apart, without the one at half the sampling rate."""
 
-BLOCKS = 10
-"""Parts of a frame, or of its spectrum, whose energies an entropy is of."""
+BLOCKS, PART = 10, WINDOW // 10
+"""Parts of a frame, or of its spectrum, whose energies an entropy is of; samples of such a part of a frame."""
 
 ROLL_OFF = 0.9
 """Share of the energy below the roll-off."""
@@ -79,19 +79,15 @@ def short_term_batch(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor
     """
     waveforms, lengths = checked(waveforms, lengths, WINDOW)
     counts = 1 + (lengths - WINDOW) // HOP
-    samples = _normalised(waveforms, lengths)
-    windows = samples.unfold(1, WINDOW, HOP)  # (batch, frames, 320), a view
     inside = torch.arange(int(counts.max()), device=waveforms.device) < counts[:, None]
-    utterance, frame = inside.nonzero(as_tuple=True)
-    at_a_time = 256 if waveforms.device.type == "cpu" else 65_536
-    previous = waveforms.new_zeros(1, BINS)
-    spectral = []
-    for part in zip(utterance.split(at_a_time), frame.split(at_a_time), strict=True):
-        numbers, previous = _frames(windows[part], part[1] == 0, previous)
-        spectral.append(numbers)
-    crossings = _crossings(samples)[utterance, frame, None].to(waveforms.dtype) / (2 * (WINDOW - 1))
-    rows = torch.cat([crossings, torch.cat(spectral)], 1)
-    return rows.new_zeros(*inside.shape, rows.shape[1]).index_put_((utterance, frame), rows), counts
+    samples = _normalised(waveforms, lengths)[:, : HOP * (inside.shape[1] - 1) + WINDOW]
+    frames = 256 if waveforms.device.type == "cpu" else 65_536  # of all utterances, at a time: a CPU's cache is small
+    spectral, previous = [], None
+    for windows in samples.unfold(1, WINDOW, HOP).split(max(1, frames // len(samples)), 1):  # views, no copies
+        features, previous = _spectral(windows, waveforms.dtype, previous)
+        spectral.append(features)
+    temporal = _temporal(samples).to(waveforms.dtype)
+    return torch.cat([temporal, torch.cat(spectral, 1)], 2).mul_(inside[..., None]), counts
 
 
 def _normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -105,60 +101,56 @@ def _normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
     return samples.div_(samples.abs().amax(1, keepdim=True) + 1e-10)
 
 
-def _crossings(samples: Tensor) -> Tensor:
-    """Twice how often the sign changes in each frame, (batch, frames), of (batch, samples); to or from 0 is half."""
-    sign = (samples > 0).to(torch.int8) - (samples < 0).to(torch.int8)  # faster than sign()
-    return (sign[:, 1:] - sign[:, :-1]).abs_().unfold(1, WINDOW - 1, HOP).sum(2)
+def _temporal(samples: Tensor) -> Tensor:
+    """Zero-crossing rate, energy and its entropy, (batch, frames, 3), of samples (batch, samples)."""
+    sign = samples.float().sign()
+    changes = (sign[:, 1:] - sign[:, :-1]).abs_().unfold(1, WINDOW - 1, HOP).sum(2, keepdim=True)  # 2 for a crossing
+    parts = samples.square().unflatten(1, (-1, PART)).sum(2).unfold(1, BLOCKS, HOP // PART)  # (batch, frames, 10)
+    energy = parts.sum(2, keepdim=True)
+    return torch.cat([changes.double() / (2 * (WINDOW - 1)), energy / WINDOW, _entropy(parts, energy)], 2)
 
 
-def _frames(frames: Tensor, first: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-    """Features of consecutive frames, all but the zero-crossing rate.
+def _spectral(windows: Tensor, dtype: torch.dtype, previous: Tensor | None) -> tuple[Tensor, Tensor]:
+    """All other features of consecutive frames.
 
     Args:
-        frames: (n, 320), double precision.
-        first: (n,) whether a frame is its utterance's first.
-        previous: (1, 160) spectrum of the frame before these, summing to one, in the precision that shall be
-            calculated in once the Fourier transform is done.
+        windows: (batch, frames, 320), double precision.
+        dtype: what to calculate in once the Fourier transform is done.
+        previous: (batch, 1, 160) spectra of the frames before these, summing to one; None before the first.
 
     Returns:
-        (n, 33) features, and the last frame's spectrum for the next call.
+        (batch, frames, 31) features, and the last spectra for the next call.
     """
-    tables = _tables(previous.dtype, frames.device)
-    squares = frames.square()
-    energy = squares.sum(1, keepdim=True)
-    spectrum = torch.fft.rfft(frames)[:, :BINS]
-    power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).div_(BINS**2)  # (n, 160)
-    total = power.sum(1, keepdim=True)
-    roll_off = torch.searchsorted(power.cumsum(1), ROLL_OFF * total - EPSILON, right=True).double() / BINS
+    tables = _tables(dtype, windows.device)
+    spectrum = torch.fft.rfft(windows)[..., :BINS]
+    power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).div_(BINS**2)  # (batch, frames, 160)
+    total = power.sum(2, keepdim=True)
+    roll_off = torch.searchsorted(power.cumsum(2), ROLL_OFF * total - EPSILON, right=True).double() / BINS
 
-    power, total = power.to(previous.dtype), total.to(previous.dtype)
+    power, total = power.to(dtype), total.to(dtype)
     magnitude = power.sqrt()
-    whole = magnitude.sum(1, keepdim=True)
-    share = torch.cat([previous, magnitude / (whole + BINS * EPSILON)])  # (1 + n, 160)
-    flux = (share[1:] - share[:-1]).square_().sum(1, keepdim=True).masked_fill_(first[:, None], 0.0)
-    share = share[1:]
+    share = magnitude / (magnitude.sum(2, keepdim=True) + BINS * EPSILON)
+    change = torch.cat([share[:, :1] if previous is None else previous, share], 1).diff(dim=1)
     centroid = share @ tables.place
-    spread = (tables.place[:, 0] - centroid).square_().mul_(share).sum(1, keepdim=True).sqrt_()
+    spread = (tables.place[:, 0] - centroid).square_().mul_(share).sum(2, keepdim=True).sqrt_()
     chroma = power @ tables.chroma / torch.where(total == 0, EPSILON, total)
     columns = [
-        energy / WINDOW,
-        _entropy(squares, energy),
         centroid,
         spread,
-        _entropy(power, total),
-        flux,
-        roll_off,
-        (magnitude @ tables.bands).add_(EPSILON).log10_() @ tables.cosines,
+        _entropy(power.unflatten(2, (BLOCKS, -1)).sum(3), total),
+        change.square_().sum(2, keepdim=True),
+        roll_off.to(dtype),
+        (magnitude[..., : len(tables.bands)] @ tables.bands).add_(EPSILON).log10_() @ tables.cosines,
         chroma,
-        (chroma - chroma.mean(1, keepdim=True)).square_().mean(1, keepdim=True).sqrt_(),
+        (chroma - chroma.mean(2, keepdim=True)).square_().mean(2, keepdim=True).sqrt_(),
     ]
-    return torch.cat([column.to(previous.dtype) for column in columns], 1), share[-1:]
+    return torch.cat(columns, 2), share[:, -1:]
 
 
-def _entropy(squares: Tensor, total: Tensor) -> Tensor:
-    """Entropy in bits, (n, 1), of how ten parts of equal length share the total, (n, 1), of squares (n, points)."""
-    share = squares.unflatten(1, (BLOCKS, -1)).sum(2) / (total + EPSILON)
-    return -(share * (share + EPSILON).log2()).sum(1, keepdim=True)
+def _entropy(parts: Tensor, total: Tensor) -> Tensor:
+    """Entropy in bits, (..., 1), of how parts (..., 10) share their total (..., 1)."""
+    share = parts / (total + EPSILON)
+    return -(share * (share + EPSILON).log2()).sum(-1, keepdim=True)
 
 
 class Tables(NamedTuple):
@@ -166,7 +158,7 @@ class Tables(NamedTuple):
 
     Attributes:
         place: (160, 1) of a point in the spectrum, as a share of half the sampling rate.
-        bands: (160, 40) weights of the magnitudes in each band.
+        bands: (69, 40) weights of the magnitudes in each band; the points above are in none.
         cosines: (40, 13) orthonormal cosine transform.
         chroma: (160, 12) weights of the power in each pitch class.
     """
@@ -183,7 +175,9 @@ def _tables(dtype: torch.dtype, device: torch.device) -> Tables:
     number = LINEAR + LOGARITHMIC
     cosines = np.sqrt(2 / number) * np.cos(np.pi / number * np.outer(np.arange(number) + 0.5, np.arange(CEPSTRA)))
     cosines[:, 0] /= np.sqrt(2)
-    tables = place, bands(), cosines, chroma_weights()
+    weights = bands()
+    weights = weights[: weights.any(axis=1).nonzero()[0][-1] + 1]
+    tables = place, weights, cosines, chroma_weights()
     return Tables(*(torch.from_numpy(table).to(device, dtype) for table in tables))
 
 
