@@ -180,18 +180,17 @@ class Learned(nn.Module):
     Args:
         size: of both states, a multiple of `heads`.
         heads: how many; each sums up its own slice of the speech states, so that the aligned vector is as long as one.
-        units: of each head, see `score`.
-        score: `linear` is `LinearScore`, whose heads have size / heads weights; `hidden` is `HiddenScore`.
+        units: of each head's layer, if the score is `hidden`; a head of a linear one has size / heads weights.
+        score: `linear` is `LinearScore`, `hidden` is `HiddenScore`.
     """
 
     def __init__(self, size: int, heads: int, units: int, score: str):
         super().__init__()
         if score not in ("linear", "hidden"):
             raise ValueError(f"score is {score!r}; expected linear or hidden")
-        if size % heads or (score == "linear" and size != heads * units):
+        if size % heads:
             raise ValueError(
-                f"{heads} heads of {units} weights do not fit states of {size} numbers: a linear score needs "
-                "heads x units, a hidden one a multiple of heads"
+                f"states of {size} numbers cannot be cut into {heads} equal slices; change heads or hidden"
             )
         self.heads = heads
         self.score = LinearScore(size, heads) if score == "linear" else HiddenScore(size, heads, units)
@@ -442,7 +441,7 @@ QUICK = Settings(
 )
 SMALL_AUDIO = {"hidden": 32}
 SMALL_TEXT = {"hidden": 32, "embedding": 100}
-SMALL_HEADS = {"heads": 4, "units": 16}
+SMALL_HEADS = {"heads": 4, "units": 8}
 
 
 def _system(
