@@ -35,34 +35,73 @@ PART = 32
 
 
 class _WindowMaximum(torch.autograd.Function):
-    """The largest of several products per window, without keeping, or ever having in memory at once, the products.
+    """The largest of several products per window, of which neither forward nor backward pass keeps more than the place.
 
-    The backward pass makes the products again, part by part, to see which was the largest. On ties, as in digital
-    silence, all of them share the gradient, as in `torch.amax`.
+    On ties, as in digital silence, the last one gets the gradient.
     """
 
     @staticmethod
-    def forward(ctx, windows: Tensor, bank: Tensor) -> Tensor:
-        """(n, samples) windows and (samples, places, filters) weights to (n, filters)."""
-        ctx.rows = max(1, (2**18 if windows.device.type == "cpu" else 2**27) // bank[0].numel())  # fits the cache
-        highest = torch.cat([_products(part, bank).amax(1) for part in windows.split(ctx.rows)])
-        ctx.save_for_backward(windows, bank, highest)
-        return highest
+    def forward(ctx, windows: Tensor, bank: Tensor, learning: bool) -> Tensor:
+        """Multiply (n, samples) windows with a (places, filters, samples) bank to (n, filters) maxima over places."""
+        places, filters, _ = bank.shape
+        number = torch.arange(places, dtype=torch.uint8, device=bank.device)[:, None, None]
+        at_a_time = (2**17 if windows.device.type == "cpu" else 2**27) // (places * filters)  # a CPU's cache holds that
+        highest, winners = [], []
+        for part in windows.split(max(1, at_a_time)):
+            products = (bank.flatten(0, 1) @ part.T).unflatten(0, (places, filters))  # (places, filters, n)
+            most = products.amax(0)
+            highest.append(most.T)
+            if learning:
+                winners.append(((products == most).view(torch.uint8) * number).amax(0))
+        if learning:
+            ctx.save_for_backward(windows, torch.cat(winners, 1))
+            ctx.shape = bank.shape
+        return torch.cat(highest)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
-        windows, bank, highest = ctx.saved_tensors
-        total = torch.zeros_like(bank).flatten(1)
-        parts = zip(windows.split(ctx.rows), highest.split(ctx.rows), gradient.split(ctx.rows), strict=True)
-        for part, most, its_gradient in parts:
-            hits = _products(part, bank) == most[:, None]  # (n, places, filters)
-            shared = its_gradient / hits.sum(1)
-            total += part.T @ (hits * shared[:, None]).flatten(1)
-        return None, total.view_as(bank)
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor, None]:
+        windows, winners = ctx.saved_tensors  # (n, samples), (filters, n)
+        places, filters, samples = ctx.shape
+        kernel = samples - places + 1
+        first = winners + torch.arange(0, windows.numel(), samples, dtype=torch.int32, device=windows.device)
+        heard = windows.flatten().unfold(0, kernel, 1).index_select(0, first.flatten())  # what the winners multiplied
+        taps = gradient.T[:, None] @ heard.view(filters, -1, kernel)  # (filters, 1, kernel)
+        total = gradient.new_zeros(ctx.shape)
+        total[0, :, :kernel] = taps[:, 0]  # all places hold the same filters: one may take all
+        return None, total, None
 
 
-def _products(windows: Tensor, bank: Tensor) -> Tensor:
-    return (windows @ bank.flatten(1)).unflatten(1, bank.shape[1:])  # (n, places, filters)
+class _PoolWithMoments(torch.autograd.Function):
+    """Maxima of every few steps, and mean and mean square of all: two passes through memory instead of a dozen."""
+
+    @staticmethod
+    def forward(ctx, y: Tensor, shares: Tensor, pool: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, steps, filters) and the (batch, steps) share of each step in the means, to
+        (batch, steps / pool, filters) maxima, (filters,) means, (filters,) mean squares."""
+        number = torch.arange(pool, dtype=torch.uint8, device=y.device)[:, None]
+        highest, winners, first, second = [], [], 0, 0
+        for part, share in zip(*_parts(y, shares), strict=True):
+            groups = part.unflatten(1, (-1, pool))
+            highest.append(groups.amax(2))
+            winners.append(((groups == highest[-1][:, :, None]).view(torch.uint8) * number).amax(2))
+            flat, share = part.flatten(0, 1), share.flatten()
+            first, second = first + share @ flat, second + share @ flat.square()
+        ctx.save_for_backward(y, shares, torch.cat(winners))
+        ctx.pool = pool
+        return torch.cat(highest), first, second
+
+    @staticmethod
+    def backward(ctx, highest: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, None, None]:
+        total = torch.empty_like(ctx.saved_tensors[0])
+        for into, y, share, winner, most in zip(*_parts(total, *ctx.saved_tensors, highest), strict=True):
+            torch.addcmul(first, y, 2 * second, out=into).mul_(share[:, :, None])
+            into.unflatten(1, (-1, ctx.pool)).scatter_add_(2, winner.long()[:, :, None], most[:, :, None])
+        return total, None, None
+
+
+def _parts(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Cut a batch into utterances for a CPU, whose cache holds one; a GPU takes it whole."""
+    return [one.split(1 if one.device.type == "cpu" else len(one)) for one in tensors]
 
 
 class ConvBlock(nn.Module):
@@ -79,10 +118,15 @@ class ConvBlock(nn.Module):
         channels: of the input.
         filters, kernel: of the convolution, which keeps the number of steps. A bias would be taken away by batch norm.
         pool: steps that become one.
+
+    Raises:
+        ValueError: for a pool of more than 256 steps.
     """
 
     def __init__(self, channels: int, filters: int, kernel: int, pool: int):
         super().__init__()
+        if not 1 <= pool <= 256:
+            raise ValueError(f"pools are of 1 to 256 steps, not {pool}")  # the place of a maximum is kept in a byte
         self.convolution = nn.Conv1d(channels, filters, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm1d(filters)
         self.pool = pool
@@ -100,9 +144,7 @@ class ConvBlock(nn.Module):
             highest = _convolve_waveform(x[:, :, 0], weight[:, 0], self.pool)
             moments = _moments_of_filters(x[:, :, 0], weight[:, 0], lengths) if self.training else None
         else:
-            y = _convolve(x, weight)  # (batch, steps, filters)
-            highest = y.unflatten(1, (-1, self.pool)).amax(2)
-            moments = _moments(y, lengths) if self.training else None
+            highest, *moments = _pooled(_convolve(x, weight), lengths, self.pool, self.training)
         mean, variance = moments if self.training else (norm.running_mean * sign, norm.running_var)
         if self.training:
             count = int(lengths.sum())
@@ -125,35 +167,40 @@ def _convolve(x: Tensor, weight: Tensor) -> Tensor:
 def _convolve_waveform(x: Tensor, weight: Tensor, pool: int) -> Tensor:
     """Convolve (batch, steps) with (filters, kernel), and keep the largest of every `pool` outputs.
 
-    All outputs that are pooled together are the product of one window of samples with one matrix, whose columns are the
+    All outputs that are pooled together are the product of one window of samples with one matrix, whose rows are the
     filters at `pool` places.
     """
     kernel = weight.shape[1]
     samples = functional.pad(x, (kernel // 2, kernel // 2))
-    windows = samples.unfold(1, pool + kernel - 1, pool).flatten(0, 1)  # (batch * steps / pool, pool + kernel - 1)
-    places = [functional.pad(weight.T, (0, 0, place, pool - 1 - place)) for place in range(pool)]
-    return _WindowMaximum.apply(windows, torch.stack(places, 1)).unflatten(0, (len(x), -1))
+    windows = samples.unfold(1, pool + kernel - 1, pool).flatten(0, 1)  # (batch * steps / pool, samples)
+    bank = torch.stack([functional.pad(weight, (place, pool - 1 - place)) for place in range(pool)])
+    return _WindowMaximum.apply(windows, bank, torch.is_grad_enabled()).unflatten(0, (len(x), -1))
 
 
-def _moments(y: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance, (filters,), over the real steps of (batch, steps, filters)."""
-    share = real(lengths, y.shape[1], y.device).flatten() / lengths.sum().to(y.device)
-    flat = y.flatten(0, 1)
-    mean = share @ flat
-    return mean, (share @ flat.square() - mean.square()).clamp(min=0)
+def _pooled(y: Tensor, lengths: Tensor, pool: int, training: bool) -> tuple[Tensor, ...]:
+    """Maxima of every `pool` steps of (batch, steps, filters); in training also mean and variance over real steps."""
+    if not training:
+        return (y.unflatten(1, (-1, pool)).amax(2),)
+    shares = real(lengths, y.shape[1], y.device) / lengths.sum().to(y.device)
+    highest, mean, square = _PoolWithMoments.apply(y, shares, pool)
+    return highest, mean, (square - mean.square()).clamp(min=0)
 
 
 def _moments_of_filters(x: Tensor, weight: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of a waveform's convolution, (batch, steps) with (filters, kernel), without convolving."""
-    kernel = weight.shape[1]
-    lags = functional.pad(x, (kernel // 2, kernel // 2)).unfold(1, kernel, 1)  # (batch, steps, kernel)
-    first, second = x.new_zeros(kernel, dtype=torch.float64), x.new_zeros(kernel, kernel, dtype=torch.float64)
-    for one, length in zip(lags, lengths.tolist(), strict=True):
-        one = one[:length].double()  # differences of neighbours are small: single precision would lose them
-        first += one.sum(0)
-        second += one.T @ one
-    mean, count = first / lengths.sum(), int(lengths.sum())
-    covariance = second / count - mean[:, None] * mean
+    """The same of a waveform's convolution, (batch, steps) with (filters, kernel), without convolving.
+
+    In double precision: neighbouring samples differ little, and a filter may look at their difference.
+    """
+    kernel, count = weight.shape[1], int(lengths.sum())
+    samples = functional.pad(x, (kernel // 2, kernel // 2))
+    first, second = [], []
+    for one, length in zip(samples, lengths.tolist(), strict=True):
+        one = one[: length + kernel - 1].double()
+        lags = [one[lag : lag + length] for lag in range(kernel)]
+        first.append(torch.stack([lag.sum() for lag in lags]))
+        second.append(torch.stack([a @ b for a in lags for b in lags]))
+    mean = torch.stack(first).sum(0) / count
+    covariance = torch.stack(second).sum(0).view(kernel, kernel) / count - mean[:, None] * mean
     w = weight.double()
     return (w @ mean).to(x.dtype), ((w @ covariance) * w).sum(1).clamp(min=0).to(x.dtype)
 
@@ -161,8 +208,8 @@ def _moments_of_filters(x: Tensor, weight: Tensor, lengths: Tensor) -> tuple[Ten
 class AudioEncoder(nn.Module):
     """Equations (1) and (2): three convolutions and a BiLSTM over the waveform or its spectra, projected to `size`.
 
-    An utterance is filled up with zeros until the pools divide it, 20 ms at most; these count as real, so that no
-    pooling mixes sound and padding.
+    An utterance is filled up with zeros until the pools divide it (20 ms at most with the paper's sizes here); these
+    count as real, so that no pooling mixes sound and padding.
 
     Args:
         front: `waveform`, samples in [-1, 1]; `spectra`, see `serlib.features.spectrogram`.
@@ -462,7 +509,7 @@ LARGE_AUDIO = {"filters": (64, 100, 100), "pools": (8, 8, 5), "seconds": 10.0}
 LARGE_TEXT = {"embedding": 300, "words": 50}
 
 QUICK = Settings(
-    epochs=12,
+    epochs=8,
     max_steps=None,
     batch_size=32,
     learning_rate=2e-3,
@@ -473,12 +520,12 @@ QUICK = Settings(
     seeds=1,
 )
 SMALL = {"size": 32, "heads": 4, "dropout": 0.2}
-SMALL_AUDIO = {"filters": (16, 32, 32), "pools": (16, 8, 5), "seconds": 5.0}
+SMALL_AUDIO = {"filters": (8, 24, 32), "pools": (16, 8, 10), "seconds": 4.0}
 SMALL_TEXT = {"embedding": 100, "words": 50}
 
 # As many steps a second as the waveform has after its pools, of which there are 100 before.
 LARGE_SPECTRA = {"front": "spectra", "pools": (2, 1, 1)}
-SMALL_SPECTRA = {"front": "spectra", "pools": (2, 2, 1)}
+SMALL_SPECTRA = {"front": "spectra", "pools": (2, 2, 2)}
 
 
 def _system(name: str, summary: str, small: dict, large: dict) -> System:
@@ -507,8 +554,8 @@ OPTIONS = {
     "nothing added": ("cma-raw", {"model": {"residual": False}}),
     "updated memory": ("cma-raw", {"model": {"memory": "updated"}}),
     "pools 8 8 5": ("cma-raw", {"model": {"pools": (8, 8, 5)}}),
-    "pools 16 8 20": ("cma-raw", {"model": {"pools": (16, 8, 20)}}),
-    "pools 40 4 4": ("cma-raw", {"model": {"pools": (40, 4, 4)}}),
+    "pools 16 8 40": ("cma-raw", {"model": {"pools": (16, 8, 40)}}),
+    "pools 64 5 4": ("cma-raw", {"model": {"pools": (64, 5, 4)}}),
     "magnitude spectra": ("cma-spec", {"model": {"spectrum": "magnitude"}}),
 }
 """What the paper leaves open, each with the choice that is not the default: the system, and what to override."""

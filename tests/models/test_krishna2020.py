@@ -247,14 +247,17 @@ def test_a_gradient_reaches_every_parameter(options) -> None:
 @pytest.mark.parametrize("name", list(SYSTEMS))
 def test_it_can_overfit_eight_utterances(name) -> None:
     torch.manual_seed(0)
-    batch = whole(dataset(samples=range(2_000, 3_600, 200), words=(2, 3, 4, 5, 6, 5, 4, 3)))
+    batch = whole(dataset(samples=range(6_000, 14_000, 1_000), words=(2, 3, 4, 5, 6, 5, 4, 3)))
     model = SYSTEMS[name].build(Inputs({}, vocabulary=20), **SYSTEMS[name].settings["quick"].model)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(40):
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(120):
         optimiser.zero_grad()
-        functional.cross_entropy(model(batch), batch.labels).backward()
+        loss = functional.cross_entropy(model(batch), batch.labels)
+        if loss < 0.1:
+            break
+        loss.backward()
         optimiser.step()
-    assert (model(batch).argmax(1) == batch.labels).all()
+    assert loss < 0.1
 
 
 @pytest.mark.parametrize("memory", ["encoder", "updated"])
@@ -379,6 +382,11 @@ def test_a_crop_is_the_first_seconds_as_16_bit(tmp_path: Path) -> None:
 def test_an_unknown_option_names_the_known_ones(option) -> None:
     with pytest.raises(ValueError, match=f"{option} is 'round'; expected one of"):
         build({option: "round"})
+
+
+def test_a_pool_must_fit_a_byte() -> None:
+    with pytest.raises(ValueError, match="pools are of 1 to 256 steps, not 257"):
+        build({"pools": (257, 2, 2)})
 
 
 def test_heads_that_do_not_divide_the_size_are_refused() -> None:
