@@ -165,16 +165,16 @@ class InteractingLSTMs(nn.Module):
 
     def joined(self) -> list[Tensor]:
         """Return the weights of the one LSTM that both are: `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`."""
-        halves = (self.audio, self.text)
-        weight_ih, weight_hh = (
-            torch.cat([torch.block_diag(*gate) for gate in zip(*(one.chunk(4) for one in pair), strict=True)])
-            for pair in ([half.weight_ih for half in halves], [half.weight_hh for half in halves])
-        )
-        bias_ih, bias_hh = (
-            torch.cat([bias for gate in zip(*(one.chunk(4) for one in pair), strict=True) for bias in gate])
-            for pair in ([half.bias_ih for half in halves], [half.bias_hh for half in halves])
-        )
-        return [weight_ih, weight_hh if self.interaction is None else weight_hh @ self.interaction, bias_ih, bias_hh]
+        weights = []
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            gates = zip(*(getattr(half, name).chunk(4) for half in (self.audio, self.text)), strict=True)
+            join = torch.block_diag if name.startswith("weight") else lambda *halves: torch.cat(halves)
+            weights.append(torch.cat([join(*gate) for gate in gates]))
+        if self.interaction is not None:
+            weights[1] = weights[1] @ self.interaction
+        flat = torch.cat([one.flatten() for one in weights])  # end to end, as cuDNN wants them
+        parts = flat.split([one.numel() for one in weights])
+        return [part.view_as(one) for part, one in zip(parts, weights, strict=True)]
 
     def _step_by_step(
         self, x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
