@@ -107,6 +107,8 @@ def stage(folder: Path, run: bool) -> None:
     try:
         shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
         shutil.copytree(ROOT / "results", folder / "results")  # which chapters read
+        numbers_only = shutil.ignore_patterns("*.md", "*.py", "__pycache__")
+        shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=numbers_only)
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy(ROOT / name, folder / name)
     except OSError as error:
