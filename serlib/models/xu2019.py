@@ -427,15 +427,17 @@ LARGE_AUDIO = {"hidden": 100}
 LARGE_TEXT = {"hidden": 100, "embedding": 300}
 LARGE_HEADS = {"heads": 5, "units": 40}
 
+# Half a minute per run on one core. Chosen on development losses of fold 2, seed 1, which the chapter does not look at,
+# in nine trial runs: a mean of eight frames in place of six and twice the learning rate took less time and lost nothing.
 QUICK = Settings(
     epochs=30,
     max_steps=None,
     batch_size=64,
-    learning_rate=2e-3,
+    learning_rate=4e-3,
     check_every=1.0,
-    patience=4,
+    patience=3,
     max_frames=2000,
-    frame_stride=6,
+    frame_stride=8,
     folds=2,
     seeds=1,
 )
