@@ -50,12 +50,17 @@ LABELS, TEXTS, WAVES, ALIGNMENTS = (
 FRAMES_PER_SECOND = 100
 """Of an alignment."""
 
+LONGEST = 24 * 3600
+"""Seconds. An alignment that goes on beyond is damaged, whatever it aligns."""
+
 RATINGS = (0.0, 6.0)
 """Mean ratings outside are damage. Annotators chose from 1 to 5, some means of the release lie a little outside."""
 
 UTTERANCE_NAME = re.compile(r"(Ses0([1-5])[FM]_(?:impro\d|script\d+_\d)\w*)_([FM])\w*")
 LABEL_LINE = re.compile(r"\[(\S+?)\s*-\s*(\S+)\]\s+(\S+)\s+(\S+)\s+\[(\S+?),\s*(\S+?),\s*(\S+?)\]\s*")
-TEXT_LINE = re.compile(r"(Ses\w+)\b\s*(?:\[\s*[\d.]+\s*-\s*[\d.]+\s*\])?\s*:?\s*(?!\s*:?\s*\[\s*\d)(.*)")
+TEXT_LINE = re.compile(r"(Ses\w+)\b(?:\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\])?(.*)", re.DOTALL)
+CUT_TIME = re.compile(r":?\s*\[\s*\d")
+"""Where the text of a transcript should begin: its time is cut off."""
 SCRIPT = re.compile(r"script\d+_\d+")
 """Without the letter of a second part: `script01_1b` is the same script as `script01_1`."""
 
@@ -309,12 +314,12 @@ def read_transcription(path: Path, skipped: list[Skip]) -> list[tuple[str, str, 
     for number, line in enumerate(_lines(path), 1):
         where = f"{path}:{number}"
         match = TEXT_LINE.fullmatch(line.strip())
-        if match is None:
-            if line.strip():
-                expected = "expected 'Ses01F_impro01_F000 [start-end]: text'"
-                skipped.append(Skip(where, f"{expected}, found {line.strip()!r}; line left out"))
-        else:
-            texts.append((match[1], where, match[2]))
+        text = match[2].lstrip().removeprefix(":").lstrip() if match else ""
+        if match and not CUT_TIME.match(text):
+            texts.append((match[1], where, text))
+        elif line.strip():
+            expected = "expected 'Ses01F_impro01_F000 [start-end]: text'"
+            skipped.append(Skip(where, f"{expected}, found {line.strip()!r}; line left out"))
     return texts
 
 
@@ -348,7 +353,7 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
         except (ValueError, IndexError):
             expected = "expected start frame, end frame, score and label"
             raise ValueError(f"line {number}: {expected}, found {' '.join(fields)!r}") from None
-        if not previous < first <= last or last / FRAMES_PER_SECOND > duration + 0.5:
+        if not previous < first <= last <= FRAMES_PER_SECOND * min(duration + 0.5, LONGEST):
             raise ValueError(
                 f"line {number}: expected frames after {previous}, start before end, within the waveform's "
                 f"{duration:.2f} s; found {first} to {last}"
@@ -357,7 +362,7 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
         if label[0] in "<+[" or label == "SIL":
             continue
         if words:
-            label = re.sub(r"\(\d+\)$", "", label).lower()
+            label = re.sub(r"(?<=.)\(\d+\)$", "", label).lower()
         segments.append(Segment(sys.intern(label), first / FRAMES_PER_SECOND, (last + 1) / FRAMES_PER_SECOND))
     return tuple(segments)
 
@@ -366,7 +371,10 @@ def _lines(path: Path) -> list[str]:
     """Lines of a text file, each decoded as UTF-8, or as Latin-1 where that fails."""
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     if b"\0" in content:
-        raise ValueError(f"{path}: expected text in UTF-8 or Latin-1, found zero bytes (UTF-16, or a damaged file)")
+        number = len(content[: content.index(b"\0") + 1].splitlines())
+        raise ValueError(
+            f"{path}:{number}: expected text in UTF-8 or Latin-1, found zero bytes (UTF-16, or a damaged file)"
+        )
     return [_decoded(line) for line in content.splitlines()]
 
 

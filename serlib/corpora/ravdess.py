@@ -31,7 +31,7 @@ EMOTION_NAMES = {
 }
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 
-FILE_NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)\.wav")
+FILE_NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-([0-9]{2})\.wav")
 """Audio (03), speech (01), emotion, intensity, statement, repetition, actor."""
 
 
@@ -49,7 +49,12 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
         ValueError: if `root` holds no actor's folder, or no utterance that can be read.
     """
     root = Path(root).absolute()
-    files = [path for actor in ACTORS for path in sorted((root / actor).glob("*.wav")) if path.name[0] != "."]
+    files = [
+        path
+        for actor in ACTORS
+        for path in sorted((root / actor).glob("*"))
+        if path.suffix.lower() == ".wav" and path.name[0] != "."
+    ]
     if not files:
         raise ValueError(
             f"{root} is not RAVDESS: expected Actor_01 to Actor_24 with files such as 03-01-05-01-02-01-12.wav, found "

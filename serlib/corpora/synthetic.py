@@ -102,12 +102,14 @@ def read_cues(root: str | Path) -> pd.DataFrame:
         cues = pd.read_csv(path, dtype=str, keep_default_na=False)
         if tuple(cues.columns) != CUES:
             raise ValueError(f"expected the columns {', '.join(CUES)}, found {', '.join(cues.columns)}")
+        if (short := cues.isna().any(axis=1)).any():
+            raise ValueError(f"row {1 + int(short.argmax())} has fewer than {len(CUES)} fields")
         for column in ("stressed", "decoy"):
             cues[column] = pd.to_numeric(cues[column].replace("", None)).astype("Int64")
         if (twice := cues.id[cues.id.duplicated()]).size:
             raise ValueError(f"two rows for {twice.iloc[0]}")
         return cues.set_index("id")
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} is damaged: {error}; make the corpus again: {COMMAND}") from error
 
 

@@ -34,9 +34,10 @@ def duration(path: Path) -> float:
         while len(chunk := file.read(8)) == 8:
             kind, size = struct.unpack("<4sI", chunk)
             if kind == b"fmt ":
-                form = file.read(size + size % 2)
+                form = file.read(min(size, 16))
                 if len(form) < 16:
                     break
+                file.seek(size - 16 + size % 2, 1)
                 coding, _, rate, _, frame = struct.unpack_from("<HHIIH", form)
                 if coding not in (PCM, FLOAT, EXTENSIBLE) or not rate or not frame:
                     found = f"coding {coding}, {rate} Hz, {frame} bytes a frame"

@@ -279,7 +279,7 @@ def test_label_file_in_utf_16_stops_the_reader(iemocap_tree):
     path = iemocap_tree.path("labels", DIALOGUE)
     path.write_text(path.read_text(), encoding="utf-16")
     assert error(iemocap_tree) == (
-        f"{LABELS}: expected text in UTF-8 or Latin-1, found zero bytes (UTF-16, or a damaged file)"
+        f"{LABELS}:1: expected text in UTF-8 or Latin-1, found zero bytes (UTF-16, or a damaged file)"
     )
 
 
