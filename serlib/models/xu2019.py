@@ -469,10 +469,11 @@ SYSTEMS: dict[str, System] = {s.name: s for s in _REFERENCE + _RECOGNISED}
 """Rows of Tables 1 and 2. The ASR systems read transcripts with a word error rate of 14.7 %."""
 
 OPTIONS = {
-    "score with a hidden layer": ("aligned", {"model": {"score": "hidden"}}),
+    "hidden layer": ("aligned", {"model": {"score": "hidden"}}),
     "ReLU on the logits": ("aligned", {"model": {"relu": True}}),
-    "dropout of inputs 0.3": ("aligned", {"model": {"dropout": 0.3}}),
-    "pooling by maximum": ("concat", {"model": {"pooling": "max"}}),
-    "pooling by mean": ("concat", {"model": {"pooling": "mean"}}),
+    "dropout 0.3": ("aligned", {"model": {"dropout": 0.3}}),
+    "hidden layer and dropout 0.3": ("aligned", {"model": {"score": "hidden", "dropout": 0.3}}),
+    "maximum of the states": ("concat", {"model": {"pooling": "max"}}),
+    "mean of the states": ("concat", {"model": {"pooling": "mean"}}),
 }
 """What the paper leaves open, each with the choice that is not the default: the system, and what to override."""
