@@ -36,6 +36,71 @@ def test_padded_is_what_a_loop_pads(lengths, random):
     assert real.tolist() == [max(1, lengths[row]) for row in rows]
 
 
+LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=20)
+SHAPES = st.sampled_from([((), np.int64), ((), np.float32), ((2,), np.int64), ((3,), np.float32), ((2, 2), np.float32)])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(LENGTHS, SHAPES, st.data())
+def test_steps_undo_padding_whatever_is_selected(lengths, shape, data):
+    """Every real step exactly once and in order, integers as they are, and nothing but zeros beside them."""
+    tail, dtype = shape
+    count = iter(range(1, 10**6))
+    arrays = [np.array([np.full(tail, next(count)) for _ in range(n)], dtype).reshape(n, *tail) for n in lengths]
+    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=12))
+    ragged = Ragged.of(arrays)
+    chosen = ragged.select(torch.tensor(rows)) if data.draw(st.booleans()) else ragged
+    rows = rows if chosen is not ragged else range(len(lengths))
+    expected = np.concatenate([arrays[row] for row in rows])
+    assert np.array_equal(chosen.steps().numpy(), expected) and chosen.steps().dtype == torch.from_numpy(expected).dtype
+    values, real = chosen.padded()
+    assert values.dtype == chosen.flat.dtype and values.shape == (len(rows), max(real.tolist()), *tail)
+    true = [lengths[row] for row in rows]
+    assert real.tolist() == [max(1, n) for n in true]
+    inside = torch.arange(values.shape[1]) < torch.tensor(true)[:, None]
+    assert np.array_equal(values[inside].numpy(), expected)
+    assert not values[~inside].any()
+    again = chosen.select(torch.arange(len(rows)).flip(0)).select(torch.arange(len(rows)).flip(0))
+    assert torch.equal(again.steps(), chosen.steps())  # there and back
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(*[st.integers(0, 9)] * 3), min_size=1, max_size=25), st.integers(1, 9), st.data())
+def test_an_epoch_holds_every_step_of_every_utterance_once(sizes, size, data):
+    ids = [f"u{row}" for row in range(len(sizes))]
+    count = iter(range(2, 10**6))
+    tables = {
+        "mfcc": {
+            i: np.array([[next(count), 7] for _ in range(a)], "f4").reshape(a, 2)
+            for i, (a, _, _) in zip(ids, sizes, strict=True)
+        },
+        "tokens": {i: np.array([next(count) for _ in range(b)], "i8") for i, (_, b, _) in zip(ids, sizes, strict=True)},
+        "where": {
+            i: np.array([[next(count), -1] for _ in range(c)], "i8").reshape(c, 2)
+            for i, (_, _, c) in zip(ids, sizes, strict=True)
+        },
+        "prosody": {i: np.array([next(count)], "f4") for i in ids},
+    }
+    labels = [row % 4 for row in range(len(ids))]
+    whole = Dataset.build(ids, labels, tables)
+    part = data.draw(st.lists(st.sampled_from(ids), min_size=1, unique=True))
+    generator = data.draw(st.none() | st.integers(0, 99).map(lambda seed: torch.Generator().manual_seed(seed)))
+    seen = []
+    for batch in whole.select(part).batches(size, generator):
+        assert 0 < len(batch) == len(batch.ids) <= size
+        for row, id in enumerate(batch.ids):
+            seen.append(id)
+            assert batch.labels[row] == labels[ids.index(id)]
+            assert torch.equal(batch["prosody"][row], torch.from_numpy(tables["prosody"][id]))
+            for name in ("mfcc", "tokens", "where"):
+                array, n = tables[name][id], int(batch.lengths[name][row])
+                if not len(array):
+                    array = np.array([UNK]) if name == "tokens" else np.zeros((1, 2), array.dtype)
+                assert n == len(array) and np.array_equal(batch[name][row, :n].numpy(), array)
+                assert not batch[name][row, n:].any()
+    assert sorted(seen) == sorted(part)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=300), st.integers(1, 40), st.integers(0, 9))
 def test_every_utterance_is_in_one_batch(lengths, size, seed):

@@ -44,6 +44,62 @@ def test_measures_agree_with_scikit_learn(pair: tuple[np.ndarray, np.ndarray]) -
     assert metrics.summary(labels, np.eye(4)[predictions]) == pytest.approx(expected)
 
 
+@given(PAIRS, st.permutations(range(4)), st.randoms(use_true_random=False))
+@settings(max_examples=150, derandomize=True, deadline=None)
+def test_measures_do_not_care_for_order_names_or_copies(pair, names: list[int], random) -> None:
+    labels, predictions = pair
+    order = random.sample(range(len(labels)), len(labels))
+    named = np.array(names)
+    ways = [(labels[order], predictions[order]), (named[labels], named[predictions])]
+    ways.append((np.tile(labels, 3), np.tile(predictions, 3)))
+    for measure in (
+        metrics.accuracy,
+        metrics.weighted_accuracy,
+        metrics.unweighted_accuracy,
+        metrics.weighted_average_precision,
+    ):
+        value = measure(labels, predictions)
+        assert 0 <= value <= 1
+        assert measure(labels, labels) == 1
+        assert (value == 0) == (not (labels == predictions).any())
+        if measure is not metrics.weighted_average_precision:  # whose 1 may hide a mistake: 0 0 taken for 0 1
+            assert (value == 1) == bool((labels == predictions).all())
+        assert [measure(*way) for way in ways] == pytest.approx([value] * 3)
+    assert metrics.weighted_accuracy(labels, predictions) == metrics.accuracy(labels, predictions)
+    wrong = np.flatnonzero(labels != predictions)
+    if len(wrong):  # one answer put right
+        better = predictions.copy()
+        better[wrong[0]] = labels[wrong[0]]
+        assert metrics.accuracy(labels, better) == pytest.approx(
+            metrics.accuracy(labels, predictions) + 1 / len(labels)
+        )
+        assert metrics.unweighted_accuracy(labels, better) > metrics.unweighted_accuracy(labels, predictions)
+
+
+@given(PAIRS, st.sampled_from(["accuracy", "wa", "ua", "wap"]), st.floats(0.5, 0.99), st.integers(0, 99))
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_intervals_stay_in_bounds(pair, name: str, level: float, seed: int) -> None:
+    labels, predictions = pair
+    low, high, estimate = metrics.bootstrap(name, labels, predictions, samples=60, level=level, seed=seed)
+    assert 0 <= low <= high <= 1 and estimate == metrics.MEASURES[name](metrics.confusion(labels, predictions))
+    (low, high, estimate), p = metrics.paired_bootstrap(name, labels, predictions, labels, samples=60, seed=seed)
+    assert -1 <= low <= high <= 0 and -1 <= estimate <= 0 and 0 < p <= 1
+    right = int((labels == predictions).sum())
+    low, high, share = metrics.wilson(right, len(labels), level)
+    assert 0 <= low <= share <= high <= 1
+
+
+@given(st.integers(2, 30), st.floats(-100, 100), st.floats(0.01, 100), st.integers(0, 999))
+@settings(max_examples=100, derandomize=True, deadline=None)
+def test_concordance_is_bounded_symmetric_and_without_unit(n: int, shift: float, scale: float, seed: int) -> None:
+    x, y = np.random.default_rng(seed).normal(size=(2, n))
+    ccc = metrics.concordance(x, y)
+    assert -1 <= ccc <= 1 and metrics.concordance(y, x) == pytest.approx(ccc)
+    assert metrics.concordance(shift + scale * x, shift + scale * y) == pytest.approx(ccc, abs=1e-6)
+    assert metrics.concordance(x, -x + 2 * x.mean()) == pytest.approx(-1)
+    assert abs(ccc) <= abs(np.corrcoef(x, y)[0, 1]) + 1e-9
+
+
 def test_broken_input_is_named() -> None:
     for call in (metrics.accuracy, metrics.confusion, metrics.weighted_average_precision):
         with pytest.raises(ValueError, match="one length, at least 1"):
