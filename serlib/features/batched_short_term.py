@@ -81,7 +81,7 @@ def short_term_batch(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor
     counts = 1 + (lengths - WINDOW) // HOP
     inside = torch.arange(int(counts.max()), device=waveforms.device) < counts[:, None]
     samples = _normalised(waveforms, lengths)[:, : HOP * (inside.shape[1] - 1) + WINDOW]
-    frames = 256 if waveforms.device.type == "cpu" else 65_536  # of all utterances, at a time: a CPU's cache is small
+    frames = 512 if waveforms.device.type == "cpu" else 65_536  # of all utterances, at a time: a CPU's cache is small
     spectral, previous = [], None
     for windows in samples.unfold(1, WINDOW, HOP).split(max(1, frames // len(samples)), 1):  # views, no copies
         features, previous = _spectral(windows, waveforms.dtype, previous)

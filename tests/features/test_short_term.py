@@ -77,7 +77,7 @@ def assert_equals_pyaudioanalysis(waveforms: list[np.ndarray], dtype: torch.dtyp
 def test_equals_pyaudioanalysis_on_made_sounds(dtype: torch.dtype) -> None:
     noise = np.random.default_rng(0).normal(scale=0.1, size=5_000)
     exact = np.sin(2 * np.pi * 1_000 * np.arange(4_000) / 16_000)  # falls on a point of the spectrum
-    lengths = [320, 321, 479, 480, 640, 9_000, 90_000]  # around one frame, several; over 256 frames at a time
+    lengths = [320, 321, 479, 480, 640, 9_000, 90_000]  # around one frame, several; over 512 frames
     assert_equals_pyaudioanalysis(
         [
             *map(tone_in_noise, lengths),
