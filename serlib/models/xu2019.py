@@ -471,6 +471,7 @@ SYSTEMS: dict[str, System] = {s.name: s for s in _REFERENCE + _RECOGNISED}
 OPTIONS = {
     "hidden layer": ("aligned", {"model": {"score": "hidden"}}),
     "ReLU on the logits": ("aligned", {"model": {"relu": True}}),
+    "ReLU on the logits of text": ("text", {"model": {"relu": True}}),
     "dropout 0.3": ("aligned", {"model": {"dropout": 0.3}}),
     "hidden layer and dropout 0.3": ("aligned", {"model": {"score": "hidden", "dropout": 0.3}}),
     "maximum of the states": ("concat", {"model": {"pooling": "max"}}),
