@@ -12,20 +12,17 @@ import errno
 import io
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from pathlib import Path
 
+from joblib import delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 if __package__ in (None, ""):  # run as a command: the folder above holds the packages
@@ -35,7 +32,7 @@ from data_scripts.synthetic import asr, ceilings, grammar, layout
 from data_scripts.synthetic.lexicon import Entry
 from data_scripts.synthetic.plan import Planned, class_counts, digest, plan
 from data_scripts.synthetic.voice import Synthesiser, arpabet, library
-from serlib import files
+from serlib import files, parallel
 
 VERSION = 1
 """Goes up with every change of what is made; a corpus of another version is not taken for this one."""
@@ -157,34 +154,18 @@ def _spoken(root: Path, dialogues: dict[str, list[Planned]], seed: int, jobs: in
             yield len(utterances)
         return
     longest_first = sorted(dialogues.values(), key=len, reverse=True)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(dialogues)), context, _follow_parent) as pool:
-        tasks = {pool.submit(_speak, root, workshop, utterances, seed): len(utterances) for utterances in longest_first}
-        try:
-            for task in as_completed(tasks):
-                task.result()
-                yield tasks[task]
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a process that speaks was killed, perhaps for want of memory; run again to go on, with fewer --jobs"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    tasks = (delayed(_speak)(root, workshop, utterances, seed) for utterances in longest_first)
+    try:
+        yield from parallel.run(tasks, min(jobs, len(dialogues)), ordered=False, batch_size=1)
+    except TerminatedWorkerError as error:
+        raise RuntimeError(
+            "a process that speaks was killed, perhaps for want of memory; run again to go on, with fewer --jobs"
+        ) from error
 
 
-def _follow_parent() -> None:
-    """End this process when the one that started it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _speak(root: Path, workshop: Path, utterances: Sequence[Planned], seed: int) -> None:
+def _speak(root: Path, workshop: Path, utterances: Sequence[Planned], seed: int) -> int:
     layout.write_dialogue(root, workshop, utterances, Synthesiser(), seed)
+    return len(utterances)
 
 
 def _describe(root: Path, dialogues: dict[str, list[Planned]], request: dict) -> None:
