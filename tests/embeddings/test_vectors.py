@@ -70,6 +70,21 @@ def test_a_malformed_line_is_named(glove: Path, tmp_path: Path, line: str, found
         read_glove(tmp_path / "absent.txt", ["the"], 3)
 
 
+def test_progress_is_in_bytes_and_ends_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    path = tmp_path / "large.txt"
+    path.write_text("".join(f"at word{number} {'1.' + '0' * 3000} 2 3\n" for number in range(4_000)))
+    assert read_glove(path, ["at word7"], 3, cache=tmp_path / "quiet", progress=False)["at word7"][1] == 2
+    assert capsys.readouterr().err == ""
+    read_glove(path, ["at word7"], 3, cache=tmp_path / "cache")
+    shown = capsys.readouterr().err
+    assert "large.txt: 100%" in shown and "12.1M/12.1M" in shown and "B/s" in shown
+    read_glove(path, ["at word7"], 3, cache=tmp_path / "cache")
+    assert capsys.readouterr().err == ""  # kept rows need no bar
+
+
 def test_rows_are_kept_and_read_again_when_the_file_or_the_tokens_change(
     glove: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
