@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 REPORTS := _build/reports
+# What the tests compare serlib.features.short_term with: no wheel, and of what it asks for, nothing is needed here.
+PEER := pyAudioAnalysis==0.3.14
 
 # The first Python on the path that is 3.11 or 3.12; `make PYTHON=/path/to/python3.12 ...` chooses another.
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
@@ -51,6 +53,8 @@ $(READY): requirements.txt pyproject.toml
 	  $(call orelse,could not install requirements.txt. Is there a network and are 6 GB free? Then run make env again.)
 	@"$(BIN)/python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
 	  $(call orelse,could not install serlib from this folder. The message above says why.)
+	@"$(BIN)/python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PEER) \
+	  $(call orelse,could not install $(PEER). Is there a network?)
 	@"$(BIN)/python" -c "import matplotlib.pyplot, torch, opensmile" \
 	  $(call orelse,a library does not load. Run make distclean and start again with a Python from python.org.)
 	@touch $@

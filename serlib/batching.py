@@ -1,6 +1,6 @@
 """From arrays of different lengths to padded batches, without a loop over frames and with little padding.
 
-Used by all five papers; taught in chapter `yoon2018`.
+Used by all five papers; taught in chapter `features`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The device to compute on, and everything random put under one seed.
 
-Used by `serlib.training`; taught in chapter `yoon2018`.
+Used by `serlib.training`; taught in no chapter.
 """
 
 from __future__ import annotations

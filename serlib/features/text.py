@@ -1,6 +1,6 @@
 """From a transcript to tokens, and from tokens to numbers.
 
-Text input of yoon2018 and of the three papers after it; taught in chapter `yoon2018`.
+Text input of yoon2018 and of the three papers after it; taught in chapter `features`.
 """
 
 from __future__ import annotations
