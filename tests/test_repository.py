@@ -40,7 +40,7 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
 
 def test_contents_and_book_folder_agree() -> None:
     listed = {str(chapter) for chapter in run_chapters.chapters()}
-    assert listed == {f"book/{path.name}" for path in (ROOT / "book").glob("*.ipynb")}
+    assert listed == {f"book/{path.name}" for path in (ROOT / "book").glob("[!.]*.ipynb")}
 
 
 @chapters

@@ -105,7 +105,7 @@ def stage(folder: Path, run: bool) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     try:
-        shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns(".*"))
         shutil.copytree(ROOT / "results", folder / "results")  # which chapters read
         numbers_only = shutil.ignore_patterns("*.md", "*.py", "__pycache__")
         shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=numbers_only)
