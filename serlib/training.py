@@ -468,8 +468,9 @@ def loss_function(name: str):
     """Return the loss of that name, a function of logits (batch, classes) and labels (batch,) to the mean loss.
 
     `softmax` is the cross-entropy of equation (2) of yoon2018, in which a sum over the classes of y log ŷ was surely
-    meant where a product of sums is printed; `sigmoid` is what its released code trains on, one binary cross-entropy
-    per class, mean over classes.
+    meant where a product of sums is printed; of equations (15) and (16) of xu2019; and of (13) of shen2020, whose minus
+    is missing. `sigmoid` is what yoon2018's released code trains on, one binary cross-entropy per class, mean over
+    classes.
 
     Raises:
         ValueError: for another name.

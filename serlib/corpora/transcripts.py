@@ -1,6 +1,7 @@
 """Transcripts of a speech recogniser in place of the reference text.
 
-yoon2018 and xu2019 measure their systems on them too (the rows with `-ASR`). Taught in chapters `corpora` and `yoon2018`.
+yoon2018 and xu2019 measure their systems on them too (the rows with `-ASR`). Taught in chapters `corpora` and
+`yoon2018`.
 
 Any engine will do: put what it heard into a table in UTF-8 with the header `id<TAB>text` and a line per utterance, as
 `transcripts/NAME.tsv` in the folder of the corpus, and `corpora.load(..., transcripts="NAME")` reads it.

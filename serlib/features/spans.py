@@ -169,18 +169,19 @@ def _spans(
         raise ValueError(f"hop, window and stride are positive; found {hop}, {window} and {stride}")
     frames = max(1, 1 + math.floor(round((utterance.duration - window) / hop, 6)))
     frames = frames if max_frames is None else min(frames, max_frames)
-    steps = math.ceil(frames / stride)
     heard = (frames - 1) * hop + window  # seconds that the frames cover
-    middle = ((stride - 1) * hop + window) / 2  # of the first step
+    firsts = stride * np.arange(math.ceil(frames / stride))
+    lasts = np.minimum(firsts + stride, frames) - 1  # the last step may be of fewer frames
+    middles = (firsts + lasts) / 2 * hop + window / 2  # seconds
 
     spans = np.zeros((len(places), 2), dtype=np.int64)
     for token, place in enumerate(places.tolist()):
         if place < 0 or utterance.words[place].start >= heard:
             continue
         _, start, end = utterance.words[place]
-        first, after = (math.ceil(round((time - middle) / (hop * stride), 6)) for time in (start, end))
+        first, after = np.searchsorted(middles, np.array([start, end]) - 1e-7)
         if first == after:
-            first = round(((start + end) / 2 - middle) / (hop * stride))
-        first = min(max(first, 0), steps - 1)
-        spans[token] = first, min(max(after, first + 1), steps)
+            first = np.abs(middles - (start + end) / 2).argmin()
+            after = first + 1
+        spans[token] = first, after
     return spans

@@ -20,7 +20,8 @@ from serlib.models.layers import BiLSTM, masked_softmax, real, word_embedding
 from serlib.models.system import Inputs, Settings, System
 
 AT_ONCE = 2**24
-"""Numbers of a hidden layer between words and frames that are held at a time: 64 MiB in single precision."""
+"""Numbers of a hidden layer between words and frames that are held at a time, 64 MiB in single precision; or those of
+one word of every utterance in the batch, if these are more."""
 
 
 class SpeechEncoder(nn.Module):
@@ -140,8 +141,9 @@ class HiddenScore(nn.Module):
     """Equation (7) with the hidden layer of Bahdanau et al. 2015, which the paper cites: w·tanh(U s_i + V h_j + b).
 
     "5 attention heads, each of which includes 40 weights" is then a layer of 40 units per head. Every pair of a word
-    and a frame has a layer of its own, so it is computed for some words at a time, `AT_ONCE` numbers, and computed
-    again in the backward pass if there are more: memory stays bounded, at the price of a third pass.
+    and a frame has a layer of its own, so it is computed for some words at a time, `AT_ONCE` numbers but at
+    least one word, and computed again in the backward pass if there are more: memory no longer grows with the number of
+    words, at the price of a third pass.
 
     Args:
         size: of both states.
@@ -428,7 +430,8 @@ LARGE_TEXT = {"hidden": 100, "embedding": 300}
 LARGE_HEADS = {"heads": 5, "units": 40}
 
 # Half a minute per run on one core. Chosen on development losses of fold 2, seed 1, which the chapter does not look at,
-# in nine trial runs: a mean of eight frames in place of six and twice the learning rate took less time and lost nothing.
+# in nine trial runs: eight frames averaged in place of six, and twice the learning rate, took less time and lost
+# nothing.
 QUICK = Settings(
     epochs=30,
     max_steps=None,
