@@ -111,7 +111,7 @@ def pairs(
     found = np.flatnonzero((places >= 0) & (places < len(words)))
     if len(found):
         return np.stack([found, places[found]], axis=1)[:MAX_WORDS]
-    steps = np.arange(max(len(tokens), len(words)))
+    steps = np.arange(min(MAX_WORDS, max(len(tokens), len(words))))
     return np.stack([steps * max(1, len(tokens)) // len(steps), steps * len(words) // len(steps)], axis=1)
 
 

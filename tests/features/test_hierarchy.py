@@ -171,6 +171,8 @@ def test_an_utterance_without_an_alignment_is_divided_evenly():
     endless = utterance((), (), "a " * 150, duration=0.5)
     assert phones(endless)[:, 2].tolist() == list(range(128))
     assert pairs(endless)[:, 1].tolist() == list(range(128))
+    unheard = utterance([Segment("so", 0.0, 0.4)], (), "zq " * 200)  # no token is the word that was aligned
+    assert len(pairs(unheard)) == 128
 
 
 def test_phones_without_words_are_kept():

@@ -40,9 +40,9 @@ VARIANTS = [
 ]
 each_variant = pytest.mark.parametrize(("build", "options"), VARIANTS)
 
-# Frames of each phoneme of each word of each utterance: short and long words, an utterance of one frame.
+# Frames of each phoneme of each word of each utterance: short and long words, an utterance of one frame, a pause.
 SHAPES = [
-    [[3, 1, 2], [4], [1, 1]],
+    [[3, 1, 2], [4, 0, 1], [1, 1]],
     [[2, 5]],
     [[1]],
     [[2], [1, 3, 1, 1], [6], [2, 2], [1]],
@@ -59,8 +59,11 @@ def dataset(shapes=SHAPES, silence: int = 2) -> Dataset:
         for word, lengths in enumerate(words):
             at += silence
             for length in lengths:
-                rows.append((at, length, word))
-                at += length
+                if length:
+                    rows.append((at, length, word))
+                at += length or 2  # 0 is a pause of two frames inside the word
+            if len(lengths) == 4:
+                rows[-2:] = [(rows[-2][0], 1, word), (rows[-2][0], 1 + lengths[-1], word)]  # a frame that two share
         tables["phones"][id] = np.array(rows)
         tables["mfcc_15ms"][id] = random.normal(size=(at, 39)).astype("f4")
         tables["tokens"][id] = random.integers(2, 20, len(words) + 2)
@@ -126,11 +129,10 @@ def word_features(model: nn.Module, batch: Batch, row: int) -> list[Tensor]:
         for first, count, word in phones:
             if word == number:
                 phonemes.append([frames[place] for place in range(first, first + count)])
-        if model.words.word is None:
-            every = [frame for phoneme in phonemes for frame in phoneme]
-            words.append(sum(every) / len(every))
-        elif model.words.phoneme is None:
-            words.append(gru(model.words.word, [frame for phoneme in phonemes for frame in phoneme]))
+        if model.words.word is None or model.words.phoneme is None:
+            own = [(first, first + count) for first, count, word in phones if word == number]
+            every = [frames[place] for place in range(own[0][0], own[-1][1])]  # pauses too, and shared frames once
+            words.append(sum(every) / len(every) if model.words.word is None else gru(model.words.word, every))
         else:
             words.append(gru(model.words.word, [gru(model.words.phoneme, phoneme) for phoneme in phonemes]))
     return words
@@ -244,8 +246,9 @@ def test_frames_outside_the_phonemes_are_not_heard():
     assert (model(batch) - before).abs().min() > 1e-4
 
 
-def test_phonemes_that_overrun_the_sound_end_with_it():
-    model, batch = trained_a_little(built(WISE, {})), whole(dataset())
+@pytest.mark.parametrize("levels", ["phonemes", "frames", "none"])
+def test_phonemes_that_overrun_the_sound_end_with_it(levels):
+    model, batch = trained_a_little(built(WISE, {"levels": levels})), whole(dataset())
     before = model(batch)
     for row, length in enumerate(batch.lengths["phones"].tolist()):
         batch["phones"][row, length - 1, 1] += 50
@@ -360,8 +363,8 @@ def test_attention_is_kept_when_asked_and_lies_on_real_pairs(build, options):
     assert model.attention[0, :4].std() > 0.01
 
 
-@pytest.mark.parametrize(("dropout_at", "zero_logits"), [("inputs", 0.09), ("outputs", 0.09)])
-def test_dropout_falls_where_the_option_says(dropout_at, zero_logits):
+@pytest.mark.parametrize("dropout_at", ["inputs", "outputs"])
+def test_dropout_falls_where_the_option_says(dropout_at):
     # With a single number on the way, the logits are zero if either of the two coins, or the ReLU, says so.
     torch.manual_seed(0)
     model = built(WISE, {"dropout": 0.3, "dropout_at": dropout_at}, linear=(1, 1))
