@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from serlib.corpora.records import Corpus
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the workers of a parallel run share the cores
+
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
