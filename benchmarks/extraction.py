@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 
+import pandas as pd
+from report import report
 from tqdm import tqdm
 
 from serlib import corpora, features, results
-from serlib.files import write_json, write_text
 
 HERE = Path(__file__).resolve().parent
 EVERY = 0.2
@@ -112,30 +112,16 @@ def main() -> None:
                 assert len(features.extract(corpus, feature, cache=cache)) == len(corpus) == len(tokens)
         size = sum(path.stat().st_size for path in Path(cache).rglob("*") if path.is_file())
     speech = sum(u.duration for u in corpus)
-    report(options, rows, memory, f"{len(corpus):,} utterances of {name}, {speech / 3600:.1f} hours", size)
-
-
-def report(options: argparse.Namespace, rows: list[dict], memory: Memory, speech: str, size: int) -> None:
-    """Print a table and write it as JSON and as Markdown, with what was measured on what."""
-    about = {
-        "date": date.today().isoformat(),
-        "hardware": results.hardware(),
-        "load average at the end": round(os.getloadavg()[0], 1),
-        "versions": results.versions(),
-        "input": speech,
+    facts = {
+        "input": f"{len(corpus):,} utterances of {name}, {speech / 3600:.1f} hours",
         "processes that compute": options.jobs,
         "peak memory of all processes, MB": round(memory.peak / 1e6),
         "processes at most": memory.processes,
         "size of the cache, MB": round(size / 1e6),
     }
     if options.note:
-        about["beside it"] = options.note
-    write_json(options.out / "extraction.json", about | {"rows": rows})
-    lines = ["| step | wall seconds | processor seconds |", "| --- | --- | --- |"]
-    lines += ["| {} | {:.1f} | {:.1f} |".format(*row.values()) for row in rows]
-    text = "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in about.items())]) + "\n"
-    write_text(options.out / "extraction.md", text)
-    print(text)
+        facts["beside it"] = options.note
+    report(options.out, "extraction", {"rows": pd.DataFrame(rows)}, results.hardware(), **facts)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from report import report
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
@@ -33,7 +32,6 @@ from serlib.features import (
     prosody,
     read_waveform,
 )
-from serlib.files import write_json, write_text
 
 HERE = Path(__file__).resolve().parent
 COLUMN_GROUPS = {
@@ -75,10 +73,10 @@ def main() -> None:
         waveforms[name] = [read_waveform(utterance.audio) for utterance in drawn]
     torch.set_num_threads(1)
     if options.parity:
-        report(options.out, "features-parity", parity(waveforms), waveforms)
+        report(options.out, "features-parity", {"rows": parity(waveforms)}, **about(waveforms))
     if options.speed:
         everything = [waveform for drawn in waveforms.values() for waveform in drawn]
-        report(options.out, "features-speed", speed(everything, options.repeats), waveforms)
+        report(options.out, "features-speed", {"rows": speed(everything, options.repeats)}, **about(waveforms))
 
 
 def parity(waveforms: dict[str, list[np.ndarray]]) -> pd.DataFrame:
@@ -194,31 +192,15 @@ def frames(compute: Callable[[torch.Tensor, torch.Tensor], Batch], batched: list
     return np.concatenate(parts)
 
 
-def report(folder: Path, name: str, table: pd.DataFrame, waveforms: dict[str, list[np.ndarray]]) -> None:
-    """Print a table and write it as JSON and as Markdown, with what was measured on what."""
-    about = {
-        "date": date.today().isoformat(),
+def about(waveforms: dict[str, list[np.ndarray]]) -> dict[str, dict[str, str]]:
+    """Return what was measured on what, as `report` takes it."""
+    return {
         "hardware": {device: results.hardware(device) for device in devices()},
-        "load average at the end": os.getloadavg()[0],
-        "versions": results.versions(),
         "input": {
             corpus: f"{len(drawn)} utterances, {sum(map(len, drawn)) / RATE:.0f} s"
             for corpus, drawn in waveforms.items()
         },
     }
-    write_json(folder / f"{name}.json", about | {"rows": table.to_dict("records")})
-    rows = [table.columns, ["---"] * table.shape[1], *table.map(readable).itertuples(index=False)]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    notes = [f"- {key}: {value}" for key, value in about.items()]
-    text = "\n".join([*lines, "", *notes]) + "\n"
-    write_text(folder / f"{name}.md", text)
-    print(text)
-
-
-def readable(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
-import os
 import resource
 import shutil
 import subprocess
@@ -18,13 +16,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pandas as pd
 import torch
+from report import report
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -32,7 +30,6 @@ from tqdm import tqdm
 from serlib import corpora, results, training
 from serlib.batching import Batch
 from serlib.features import RATE
-from serlib.files import write_json, write_text
 from serlib.models import krishna2020
 from serlib.models.system import Inputs
 
@@ -223,41 +220,22 @@ def main() -> None:
     rows = []
     for row in tqdm(steps(options), "ways", total=len(WAYS)):
         rows.append(row)
-        report(options, rows)  # at once: what is measured is kept if the run is stopped
+        keep(options, rows)  # at once: what is measured is kept if the run is stopped
 
 
-def report(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    """Write what was counted and what is measured so far, as JSON and as Markdown."""
-    counted, measured = layers(), pd.DataFrame(rows)
+def keep(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """Write what was counted and what is measured so far."""
+    measured = pd.DataFrame(rows)
     if "ms an utterance" in measured:
         measured["times as fast"] = measured["ms an utterance"][0] / measured["ms an utterance"]
-    left = [way for way in WAYS if way not in set(measured["way"])]
-    about = {
-        "date": date.today().isoformat(),
-        "hardware": results.hardware(options.device),
-        "load average at the end": os.getloadavg()[0],
-        "versions": results.versions(),
+    facts = {
         "input": f"batches of {options.batch} utterances of {SECONDS} s and {WORDS} words, one thread, "
         f"median of {options.repeats} steps after the first",
         "parameters": training.parameters(build("serlib", "cpu")),
-        "not measured": "; ".join(left) or "nothing",
+        "not measured": "; ".join(way for way in WAYS if way not in set(measured["way"])) or "nothing",
     }
     name = "krishna2020" if options.device == "cpu" else f"krishna2020-{options.device}"
-    tables = {"layers": counted.to_dict("records"), "steps": rows}
-    write_json(options.out / f"{name}.json", about | tables)
-    text = "\n\n".join([markdown(measured), markdown(counted), "\n".join(f"- {k}: {v}" for k, v in about.items())])
-    write_text(options.out / f"{name}.md", text + "\n")
-
-
-def markdown(table: pd.DataFrame) -> str:
-    rows = [table.columns, ["---"] * table.shape[1], *table.map(readable).itertuples(index=False)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def readable(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return "" if math.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    report(options.out, name, {"steps": measured, "layers": layers()}, results.hardware(options.device), **facts)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pandas as pd
 import torch
+from report import report
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
@@ -27,7 +27,6 @@ from tqdm import tqdm
 
 from serlib import corpora, results, training
 from serlib.batching import Batch
-from serlib.files import write_json, write_text
 from serlib.models.shen2020 import FRAMES, SYSTEMS, WISE, InteractingLSTMs, last_of_each
 from serlib.protocols import PROTOCOLS
 
@@ -59,7 +58,9 @@ def main() -> None:
             parts += compare_lstms(model, typical, size, device, options.repeats)
             if device == "cpu" and sys.platform == "linux":
                 memories += [in_a_process(size, way, options) for way in ("nested loops", "serlib")]
-    report(options.out, {"whole": pd.DataFrame(whole), "parts": pd.DataFrame(parts), "memory": pd.DataFrame(memories)})
+    tables = {"whole": pd.DataFrame(whole), "parts": pd.DataFrame(parts), "memory": pd.DataFrame(memories)}
+    hardware = {device: results.hardware(device) for device in devices()}
+    report(options.out, "shen2020", tables, hardware, threads=1, batch=BATCH)
 
 
 def prepared(size: str, corpus: str, utterances: int, device: str) -> tuple[WISE, list[Batch]]:
@@ -348,35 +349,6 @@ def in_a_process(size: str, way: str, options: argparse.Namespace) -> dict[str, 
 
 def devices() -> list[str]:
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-
-
-def report(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Print the tables and write them as JSON and as Markdown, with what was measured on what."""
-    about = {
-        "date": date.today().isoformat(),
-        "hardware": {device: results.hardware(device) for device in devices()},
-        "threads": 1,
-        "batch": BATCH,
-        "load average at the end": round(os.getloadavg()[0], 1),
-        "versions": results.versions(),
-    }
-    plain = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-    write_json(folder / "shen2020.json", about | plain)
-    lines = []
-    for table in tables.values():
-        rows = [table.columns, ["---"] * table.shape[1], *table.map(readable).itertuples(index=False)]
-        lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]
-    text = "\n".join([*lines, *(f"- {key}: {value}" for key, value in about.items())]) + "\n"
-    write_text(folder / "shen2020.md", text)
-    print(text)
-
-
-def readable(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    if value != value:
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Short-term features: torch against pyAudioAnalysis, how fast and how equal. See README.md beside this file.
 
-`python benchmarks/short_term.py` prints a table and writes it beside this file. It needs pyAudioAnalysis:
-`pip install --no-deps pyAudioAnalysis==0.3.14`.
+`python benchmarks/short_term.py` prints a table and writes it beside this file. It needs pyAudioAnalysis, which
+`make env` installs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from statistics import median
 import numpy as np
 import pandas as pd
 import torch
-from features import BATCH, BATCH_CUDA, HERE, batches, report, wall_time
+from features import BATCH, BATCH_CUDA, HERE, about, batches, wall_time
+from report import report
 from tqdm import tqdm
 
 from serlib import corpora
@@ -48,7 +49,7 @@ def main() -> None:
         waveforms[name] = [read_waveform(utterance.audio) for utterance in drawn]
     torch.set_num_threads(1)
     everything = sorted((waveform for drawn in waveforms.values() for waveform in drawn), key=len)
-    report(options.out, "short_term", measured(everything, options.repeats), waveforms)
+    report(options.out, "short_term", {"rows": measured(everything, options.repeats)}, **about(waveforms))
 
 
 def measured(waveforms: list[np.ndarray], repeats: int) -> pd.DataFrame:

@@ -15,15 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from report import report
 from tqdm import tqdm
 
 from serlib import results
 from serlib.embeddings import read_glove
-from serlib.files import write_json, write_text
 
 HERE = Path(__file__).resolve().parent
 DIMS = 300
@@ -63,7 +63,8 @@ def main() -> None:
                 ("gensim", f"gensim, the first {FIRST_SPACE:,} rows, all it can read"),
             )
         ]
-        report(options.out, rows, path.stat().st_size, options.rows, made)
+        file = f"{options.rows:,} rows of {DIMS} numbers, {path.stat().st_size / 1e9:.2f} GB, made in {made:.0f} s"
+        report(options.out, "vectors", {"rows": pd.DataFrame(rows)}, results.hardware(), file=file)
 
 
 def make(path: Path, rows: int) -> None:
@@ -131,32 +132,6 @@ def blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(1 << 22):
             yield block
-
-
-def report(folder: Path, rows: list[dict[str, float]], size: int, count: int, made: float) -> None:
-    """Print a table and write it as JSON and as Markdown, with what was measured on what."""
-    about = {
-        "date": date.today().isoformat(),
-        "hardware": results.hardware(),
-        "load average at the end": round(os.getloadavg()[0], 1),
-        "versions": results.versions(),
-        "file": f"{count:,} rows of {DIMS} numbers, {size / 1e9:.2f} GB, made in {made:.0f} s",
-    }
-    plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
-    write_json(folder / "vectors.json", about | {"rows": plain})
-    lines = ["| " + " | ".join(map(readable, row)) + " |" for row in ([*rows[0]], *(row.values() for row in rows))]
-    lines.insert(1, "| " + " | ".join(["---"] * len(rows[0])) + " |")
-    text = "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in about.items())]) + "\n"
-    write_text(folder / "vectors.md", text)
-    print(text)
-
-
-def readable(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    if value != value:
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Spectra every 10 ms in torch, of many utterances at once, on CPU or GPU.
 
-The hand-made input of krishna2020's `cma-spec`, beside which its raw waveform stands; taught in chapter `krishna2020`.
+The hand-made input of krishna2020's `cma-spec`, beside which its raw waveform stands; not yet taught in a chapter.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Convolutions over raw samples, and attention between sound and words in both directions: CMA.
 
 Krishna and Patil 2020, "Multimodal emotion recognition using cross-modal attention and 1D convolutional neural
-networks" (Interspeech). Taught in chapter `krishna2020`; equation numbers are the paper's.
+networks" (Interspeech). Not yet taught in a chapter; equation numbers are the paper's.
 """
 
 from __future__ import annotations

@@ -1,0 +1,52 @@
+"""What every benchmark writes of its findings: tables as Markdown and as JSON, with hardware and versions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from serlib import results
+from serlib.files import write_json, write_text
+
+
+def report(
+    folder: Path, name: str, tables: Mapping[str, pd.DataFrame], hardware: str | Mapping[str, str], **facts: Any
+) -> None:
+    """Print tables, and write them as `name.json` and `name.md`.
+
+    Args:
+        folder: where to.
+        name: of the files.
+        tables: key in the JSON file to table; what was not measured is NaN.
+        hardware: what was measured on, see `serlib.results.hardware`; one for each device, or the only one.
+        facts: what else a reader needs to know; underscores in a name become spaces.
+    """
+    about = {
+        "date": date.today().isoformat(),
+        "hardware": hardware,
+        "load average at the end": round(os.getloadavg()[0], 1),
+        "versions": results.versions(),
+        **{key.replace("_", " "): value for key, value in facts.items()},
+    }
+    plain = {key: json.loads(table.to_json(orient="records")) for key, table in tables.items()}
+    write_json(folder / f"{name}.json", about | plain)
+    lines = []
+    for table in tables.values():
+        rows = [table.columns, ["---"] * table.shape[1], *table.map(readable).itertuples(index=False)]
+        lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]
+    text = "\n".join([*lines, *(f"- {key}: {value}" for key, value in about.items())]) + "\n"
+    write_text(folder / f"{name}.md", text)
+    print(text)
+
+
+def readable(value: object) -> str:
+    """Return a number with as many digits as it is good for, NaN as nothing, and anything else as it is."""
+    if not isinstance(value, float):
+        return str(value)
+    return "" if value != value else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
