@@ -1,7 +1,7 @@
 """A training step of krishna2020 on ten-second waveforms: layer after layer, as written, against serlib's way.
 
-`python benchmarks/krishna2020.py` prints and writes two tables beside this file: what each layer costs, counted, and
-what a step takes, measured. See README.md.
+`python benchmarks/krishna2020.py` prints and writes two tables beside this file: what a step takes, and what each part
+of the model takes. See README.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,9 +46,11 @@ WAYS = {
     "as written, torch.compile": "the same, compiled",
     "serlib": "first convolution in windows, pooling before norm, channels last",
     "serlib, channels first": "serlib's, with one-dimensional convolutions in the second and third block",
-    "serlib, bfloat16": "serlib's, with the second and third convolution under torch.autocast",
+    "serlib, bfloat16": "serlib's, with precision='bfloat16': the second and third convolution under torch.autocast",
     "serlib, true lengths": "serlib's, utterances of the mean length of the synthetic corpus instead of 10 s",
 }
+POOLS = {f"serlib, pools {' '.join(map(str, pools))}": pools for pools in ((16, 8, 10), (16, 8, 40), (64, 5, 4))}
+WAYS |= dict.fromkeys(POOLS, "serlib's, where the paper profile has pools of 8, 8 and 5")
 
 
 class Written(nn.Module):
@@ -77,22 +80,16 @@ class Written(nn.Module):
 def build(way: str, device: str) -> krishna2020.CMA:
     """The paper's model, its blocks replaced where the way says so."""
     torch.manual_seed(0)
-    model = SYSTEM.build(Inputs({}, vocabulary=VOCABULARY), **MODEL)
+    precision = "bfloat16" if way == "serlib, bfloat16" else "float32"
+    options = {"precision": precision, "pools": POOLS.get(way, MODEL["pools"])}
+    model = SYSTEM.build(Inputs({}, vocabulary=VOCABULARY), **MODEL | options)
     encoder = model.encoders["audio"]
     if way.startswith("as written"):
         encoder.blocks = nn.ModuleList(Written(block, way) for block in encoder.blocks)
-    own = krishna2020._convolve
     if way == "serlib, channels first":
-        krishna2020._convolve = lambda x, weight: (
+        krishna2020._convolve = lambda x, weight, _: (
             functional.conv1d(x.transpose(1, 2), weight, padding=weight.shape[2] // 2).transpose(1, 2).contiguous()
         )
-    elif way == "serlib, bfloat16":
-
-        def half(x: Tensor, weight: Tensor) -> Tensor:
-            with torch.autocast(x.device.type, torch.bfloat16):
-                return own(x, weight).float()
-
-        krishna2020._convolve = half
     return model.to(device).train()
 
 
@@ -126,6 +123,38 @@ def measure(way: str, size: int, samples: int, repeats: int, device: str) -> dic
         step()
         taken.append(_clock(device) - start)
     return {"seconds": median(taken), "memory": _peak(device) - before, "loss": loss}
+
+
+def parts(options: argparse.Namespace) -> pd.DataFrame:
+    """Time each part of the model alone, forward and backward, in milliseconds an utterance."""
+    torch.set_num_threads(1)
+    rows: dict[str, dict[str, float]] = {}
+    for way in ("as written", "serlib"):
+        model, batch = build(way, options.device), batch_of(options.batch, SECONDS * RATE, options.device)
+        audio, text = model.encoders["audio"], model.encoders["text"]
+        x, lengths = audio.input(batch["waveform"], batch.lengths["waveform"])
+        work = {}
+        for number, block in enumerate(audio.blocks, 1):
+            work[f"block {number}"] = partial(block, x.detach().requires_grad_(number > 1), lengths)
+            x, lengths = block(x, lengths), lengths // block.pool
+        work["BiLSTM, sound"] = partial(audio.lstm, x.detach().requires_grad_(), lengths)
+        work["words, up to their BiLSTM"] = lambda text=text, batch=batch: text(batch)[0]
+        states = audio.projection(audio.lstm(x, lengths)).detach(), text(batch)[0].detach()
+        inside = [torch.ones(one.shape[:2], dtype=torch.bool, device=one.device) for one in states]
+        for name, a, b in (("audio", 0, 1), ("text", 1, 0)):
+            query = states[a].clone().requires_grad_()
+            block = model.stacks[name][0]
+            work[f"one layer of CMA-{a + 1}"] = lambda block=block, query=query, b=b, inside=inside, states=states: (
+                block(query, states[b], inside[b])[0]
+            )
+        for part, call in work.items():
+            taken = []
+            for _ in range(options.repeats + 1):
+                start = _clock(options.device)
+                call().square().mean().backward()
+                taken.append(_clock(options.device) - start)
+            rows.setdefault(part, {})[way] = 1000 * median(taken[1:]) / options.batch
+    return pd.DataFrame(rows).T.rename_axis("ms an utterance").reset_index()
 
 
 def _clock(device: str) -> float:
@@ -171,44 +200,10 @@ def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         }
 
 
-def layers() -> pd.DataFrame:
-    """Count what each layer does to ten seconds and fifty words: multiplications, additions and numbers written."""
-    filters, pools, size = MODEL["filters"], MODEL["pools"], MODEL["size"]
-    rows, length, channels = [], SECONDS * RATE, 1
-    for number, (out, kernel, pool) in enumerate(zip(filters, krishna2020.KERNELS, pools, strict=True), 1):
-        written = out * length
-        rows.append((f"convolution {number}", f"{out} × {length:,}", 2 * channels * kernel * written, written))
-        rows.append((f"batch norm {number}", f"{out} × {length:,}", 4 * written, written))
-        rows.append((f"ReLU {number}", f"{out} × {length:,}", written, written))
-        length, channels = length // pool, out
-        rows.append((f"max-pool {number}", f"{out} × {length:,}", written, out * length))
-
-    def lstm(name: str, count: int, inputs: int) -> None:
-        rows.append((name, f"{2 * size} × {count}", 2 * count * 2 * 4 * size * (inputs + size), 2 * size * count))
-
-    lstm("BiLSTM, sound", length, filters[-1])
-    lstm("BiLSTM, words", WORDS, size)
-    for name, queries, keys in (("CMA-1", length, WORDS), ("CMA-2", WORDS, length)):
-        linear = 2 * size * size * (4 * queries + 2 * keys)  # query, output, feed-forward; key, value
-        scores = 2 * 2 * size * queries * keys
-        written = size * (4 * queries + 2 * keys) + MODEL["heads"] * queries * keys
-        rows.append((f"{name}, two layers", f"{size} × {queries}", 2 * (linear + scores), 2 * written))
-    table = pd.DataFrame(rows, columns=["layer", "output", "operations", "numbers"])
-    return pd.DataFrame(
-        {
-            "layer": table["layer"],
-            "output": table["output"],
-            "million operations": table["operations"] / 1e6,
-            "MB written": 4 * table["numbers"] / 1e6,
-            "operations a byte": table["operations"] / (4 * table["numbers"]),
-        }
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=8, help="utterances in a step")
-    parser.add_argument("--repeats", type=int, default=3, help="steps after the first; the median counts")
+    parser.add_argument("--batch", type=int, default=4, help="utterances in a step")
+    parser.add_argument("--repeats", type=int, default=5, help="steps after the first; the median counts")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--skip", action="append", default=[], help="leave out the ways with this in their name")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the tables")
@@ -217,14 +212,15 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(*json.loads(options.measure))))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in tqdm(steps(options), "ways", total=len(WAYS)):
         rows.append(row)
         keep(options, rows)  # at once: what is measured is kept if the run is stopped
+    keep(options, rows, parts(options))  # last: the peak of a process's memory begins at that of its parent
 
 
-def keep(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    """Write what was counted and what is measured so far."""
+def keep(options: argparse.Namespace, rows: list[dict[str, Any]], apart: pd.DataFrame | None = None) -> None:
+    """Write what is measured so far."""
     measured = pd.DataFrame(rows)
     if "ms an utterance" in measured:
         measured["times as fast"] = measured["ms an utterance"][0] / measured["ms an utterance"]
@@ -235,7 +231,8 @@ def keep(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         "not measured": "; ".join(way for way in WAYS if way not in set(measured["way"])) or "nothing",
     }
     name = "krishna2020" if options.device == "cpu" else f"krishna2020-{options.device}"
-    report(options.out, name, {"steps": measured, "layers": layers()}, results.hardware(options.device), **facts)
+    tables = {"steps": measured} if apart is None else {"steps": measured, "parts": apart}
+    report(options.out, name, tables, results.hardware(options.device), **facts)
 
 
 if __name__ == "__main__":

@@ -49,4 +49,4 @@ def readable(value: object) -> str:
     """Return a number with as many digits as it is good for, NaN as nothing, and anything else as it is."""
     if not isinstance(value, float):
         return str(value)
-    return "" if value != value else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    return "" if value != value else f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"

@@ -1,6 +1,6 @@
 """Spectra every 10 ms in torch, of many utterances at once, on CPU or GPU.
 
-The hand-made input of krishna2020's `cma-spec`, beside which its raw waveform stands; not yet taught in a chapter.
+The hand-made input of krishna2020's `cma-spec`, beside which its raw waveform stands. Taught in chapter `krishna2020`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def spectra(waveforms: Tensor, lengths: Tensor, scale: str = "log") -> tuple[Ten
 
     A frame is 25 ms long, frames are 10 ms apart, and a Fourier transform of 512 points gives the paper's 257 numbers.
     It says no more than "spectral feature": the Hamming window is chosen as for MFCC, there is no pre-emphasis, and the
-    default is the natural logarithm of the power. Samples count in 16-bit steps and a power below 1 as 1, so that
-    digital silence, and padding with zeros, is exactly zero on every scale.
+    default is the natural logarithm of the power. Samples count in 16-bit steps, and for the logarithm a power
+    below 1 counts as 1, so that digital silence, and padding with zeros, is exactly zero on every scale.
 
     Args:
         waveforms: (batch, samples) at 16 kHz, in [-1, 1]; float32 or float64, which is what is calculated in. What

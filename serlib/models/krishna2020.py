@@ -1,7 +1,7 @@
 """Convolutions over raw samples, and attention between sound and words in both directions: CMA.
 
 Krishna and Patil 2020, "Multimodal emotion recognition using cross-modal attention and 1D convolutional neural
-networks" (Interspeech). Not yet taught in a chapter; equation numbers are the paper's.
+networks" (Interspeech). Taught in chapter `krishna2020`; equation numbers are the paper's.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ DIVISORS = {"d_q": lambda size: size, "root": math.sqrt}
 
 FLOOR = 1e-8
 """Least variance in statistics pooling: the root of zero has no gradient."""
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What convolutions may be calculated in; all but that of the waveform, which takes its own way."""
 
 PART = 32
 """Utterances that are convolved together in evaluation, where one does not depend on another."""
@@ -118,18 +121,20 @@ class ConvBlock(nn.Module):
         channels: of the input.
         filters, kernel: of the convolution, which keeps the number of steps. A bias would be taken away by batch norm.
         pool: steps that become one.
+        precision: of the convolution, `float32` or `bfloat16`; on a waveform always float32.
 
     Raises:
-        ValueError: for a pool of more than 256 steps.
+        ValueError: for a pool of more than 256 steps, or for another precision.
     """
 
-    def __init__(self, channels: int, filters: int, kernel: int, pool: int):
+    def __init__(self, channels: int, filters: int, kernel: int, pool: int, precision: str = "float32"):
         super().__init__()
         if not 1 <= pool <= 256:
             raise ValueError(f"pools are of 1 to 256 steps, not {pool}")  # the place of a maximum is kept in a byte
         self.convolution = nn.Conv1d(channels, filters, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm1d(filters)
         self.pool = pool
+        self.precision = _choose("precision", precision, PRECISIONS)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Return (batch, steps / pool, filters), zero on padding.
@@ -144,7 +149,7 @@ class ConvBlock(nn.Module):
             highest = _convolve_waveform(x[:, :, 0], weight[:, 0], self.pool)
             moments = _moments_of_filters(x[:, :, 0], weight[:, 0], lengths) if self.training else None
         else:
-            highest, *moments = _pooled(_convolve(x, weight), lengths, self.pool, self.training)
+            highest, *moments = _pooled(_convolve(x, weight, self.precision), lengths, self.pool, self.training)
         mean, variance = moments if self.training else (norm.running_mean * sign, norm.running_var)
         if self.training:
             count = int(lengths.sum())
@@ -157,11 +162,12 @@ class ConvBlock(nn.Module):
         return torch.addcmul(norm.bias - mean * slope, highest, slope).relu() * inside[:, :, None]
 
 
-def _convolve(x: Tensor, weight: Tensor) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor, precision: torch.dtype) -> Tensor:
     """Convolve (batch, steps, channels) to (batch, steps, filters): channels last, as a two-dimensional convolution."""
     image = x.transpose(1, 2)[:, :, None]  # (batch, channels, 1, steps)
-    y = functional.conv2d(image, weight[:, :, None], padding=(0, weight.shape[2] // 2))
-    return y[:, :, 0].transpose(1, 2)
+    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+        y = functional.conv2d(image, weight[:, :, None], padding=(0, weight.shape[2] // 2))
+    return y.to(x.dtype)[:, :, 0].transpose(1, 2)
 
 
 def _convolve_waveform(x: Tensor, weight: Tensor, pool: int) -> Tensor:
@@ -221,6 +227,7 @@ class AudioEncoder(nn.Module):
         seconds: how long an utterance is if its padding counts as sound.
         mask: False lets it count as sound, as the paper's description does.
         spectrum: scale of the spectra: `log`, `magnitude` or `power`.
+        precision: of the convolutions, see `ConvBlock`.
     """
 
     def __init__(
@@ -233,13 +240,16 @@ class AudioEncoder(nn.Module):
         seconds: float,
         mask: bool,
         spectrum: str,
+        precision: str,
     ):
         super().__init__()
         channels = (_choose("front", front, {"waveform": 1, "spectra": BINS}), *filters)
         _choose("spectrum", spectrum, SCALES)
         self.front, self.spectrum, self.seconds, self.mask = front, spectrum, seconds, mask
         self.together = math.prod(pools)
-        self.blocks = nn.ModuleList(map(ConvBlock, channels, filters, KERNELS, pools))
+        self.blocks = nn.ModuleList(
+            ConvBlock(*sizes, precision) for sizes in zip(channels[:-1], filters, KERNELS, pools, strict=True)
+        )
         self.lstm = BiLSTM(filters[-1], size)
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(self.lstm.size, size)
@@ -316,8 +326,9 @@ class TextEncoder(nn.Module):
 class AttentionBlock(nn.Module):
     """A multi-head attention layer: equations (5) and (6), and a position-wise feed-forward layer (section 2.3).
 
-    Layer norm comes before the linear layers, as the paper says. What it does not say follows its source, the
-    transformer: what goes in is added to what comes out, here and in the feed-forward layer, which has a ReLU.
+    Layer norm comes before queries, keys and values are made, as the paper says. What it does not say follows the
+    transformer with norms first: what goes in is added to what comes out, here and around the feed-forward layer, which
+    is two linear ones with a ReLU between them and has a norm of its own. W_0 of (6) is not counted as that layer.
 
     Args:
         size: of queries, keys, values and the feed-forward layer.
@@ -406,14 +417,14 @@ def statistics(x: Tensor, lengths: Tensor) -> Tensor:
 class CMA(nn.Module):
     """Cross-modal attention: sound attends to words (CMA-1), words to sound (CMA-2); both are pooled and classified.
 
-    With one modality alone, the same encoder and the same attention, to itself: the systems of Table 2. Section 5
-    speaks of "a single layer LSTM" there and of the same encoder as before, whose LSTM has two directions; so it has
-    here.
+    With one modality alone, the same encoder and the same blocks, which attend to it: the systems of Table 2, for which
+    `memory` is `updated`. Section 5 speaks of "a single layer LSTM" and "a self attention layer" there, and of the same
+    encoder and attention as before, which have two directions and two layers; so it is here.
 
     Args:
         inputs: vocabulary, pretrained vectors, number of classes.
         modalities: `audio`, `text` or both.
-        front, filters, pools, seconds, spectrum: see `AudioEncoder`.
+        front, filters, pools, seconds, spectrum, precision: see `AudioEncoder`.
         embedding, words: see `TextEncoder`.
         size: of all states.
         heads, scale, residual: see `AttentionBlock`.
@@ -437,6 +448,7 @@ class CMA(nn.Module):
         pools: tuple[int, ...] = (8, 8, 5),
         seconds: float = 10.0,
         spectrum: str = "log",
+        precision: str = "float32",
         embedding: int = 300,
         words: int = 50,
         size: int = 100,
@@ -455,7 +467,9 @@ class CMA(nn.Module):
         self.attends_to = dict(zip(modalities, reversed(modalities), strict=True))  # to itself if alone
         self.encoders = nn.ModuleDict()
         if "audio" in modalities:
-            self.encoders["audio"] = AudioEncoder(front, filters, pools, size, dropout, seconds, mask, spectrum)
+            self.encoders["audio"] = AudioEncoder(
+                front, filters, pools, size, dropout, seconds, mask, spectrum, precision
+            )
         if "text" in modalities:
             self.encoders["text"] = TextEncoder(inputs, embedding, size, dropout, words, mask)
         self.stacks = nn.ModuleDict(
@@ -509,7 +523,7 @@ LARGE_AUDIO = {"filters": (64, 100, 100), "pools": (8, 8, 5), "seconds": 10.0}
 LARGE_TEXT = {"embedding": 300, "words": 50}
 
 QUICK = Settings(
-    epochs=6,
+    epochs=5,
     max_steps=None,
     batch_size=32,
     learning_rate=2e-3,
@@ -520,7 +534,7 @@ QUICK = Settings(
     seeds=1,
 )
 SMALL = {"size": 32, "heads": 4, "dropout": 0.2}
-SMALL_AUDIO = {"filters": (8, 24, 32), "pools": (16, 8, 10), "seconds": 4.0}
+SMALL_AUDIO = {"filters": (8, 24, 32), "pools": (16, 8, 10), "seconds": 10.0}
 SMALL_TEXT = {"embedding": 100, "words": 50}
 
 # As many steps a second as the waveform has after its pools, of which there are 100 before.
@@ -536,7 +550,8 @@ def _system(name: str, summary: str, small: dict, large: dict) -> System:
 
 
 SMALL_BOTH, LARGE_BOTH = SMALL_TEXT | SMALL_AUDIO, LARGE_TEXT | LARGE_AUDIO
-AUDIO, TEXT = {"modalities": ("audio",)}, {"modalities": ("text",)}
+# What attends to itself attends to what it has become: self-attention, as section 5 calls it.
+AUDIO, TEXT = ({"modalities": (name,), "memory": "updated"} for name in ("audio", "text"))
 SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
@@ -556,5 +571,7 @@ OPTIONS = {
     "pools 8 8 5": ("cma-raw", {"model": {"pools": (8, 8, 5)}}),
     "pools 16 8 40": ("cma-raw", {"model": {"pools": (16, 8, 40)}}),
     "pools 64 5 4": ("cma-raw", {"model": {"pools": (64, 5, 4)}}),
+    "bfloat16": ("cma-raw", {"model": {"precision": "bfloat16"}}),
+    "magnitude": ("cma-spec", {"model": {"spectrum": "magnitude"}}),
 }
 """What the paper leaves open, each with the choice that is not the default: the system, and what to override."""

@@ -177,6 +177,20 @@ def test_a_block_is_convolution_norm_relu_and_pool(channels, kernel, pool, mode)
     torch.testing.assert_close(block.norm.running_var, plain[1].running_var)
 
 
+def test_bfloat16_rounds_the_convolution_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    x, lengths = torch.randn(2, 40, 8), torch.tensor([40, 40])
+    exact = trained_a_little(ConvBlock(8, 6, 5, 4)).train()
+    rounded = ConvBlock(8, 6, 5, 4, "bfloat16").train()
+    rounded.load_state_dict(exact.state_dict())
+    ours, theirs = rounded(x, lengths), exact(x, lengths)
+    assert ours.dtype == torch.float32 and 1e-4 < (ours - theirs).abs().max() < 0.05  # eight bits of mantissa
+    ours.sum().backward()
+    theirs.sum().backward()
+    gradients = (block.convolution.weight.grad for block in (rounded, exact))
+    torch.testing.assert_close(*gradients, rtol=0.05, atol=0.2)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_norm_knows_real_steps_only(channels) -> None:
     torch.manual_seed(0)
@@ -378,7 +392,7 @@ def test_a_crop_is_the_first_seconds_as_16_bit(tmp_path: Path) -> None:
         crop(utterance, settings)
 
 
-@pytest.mark.parametrize("option", ["front", "spectrum", "scale", "memory"])
+@pytest.mark.parametrize("option", ["front", "spectrum", "scale", "memory", "precision"])
 def test_an_unknown_option_names_the_known_ones(option) -> None:
     with pytest.raises(ValueError, match=f"{option} is 'round'; expected one of"):
         build({option: "round"})
