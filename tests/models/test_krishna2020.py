@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serlib import models, training
+from serlib import models, results, training
 from serlib.batching import Batch, Dataset
 from serlib.corpora.records import Utterance
+from serlib.determinism import reproducible
 from serlib.features.spectrogram import spectra
 from serlib.models import krishna2020
 from serlib.models.krishna2020 import CMA, OPTIONS, SYSTEMS, AttentionBlock, ConvBlock, attend, crop, statistics
 from serlib.models.system import Inputs
+from workflow import filters
 
 SMALL = {"filters": (4, 6, 8), "pools": (4, 2, 2), "size": 8, "heads": 2, "embedding": 5, "seconds": 0.1, "words": 6}
 SPECTRA = {"front": "spectra", "pools": (2, 1, 1)}
@@ -314,7 +318,11 @@ def test_both_systems_eat_the_same_samples_of_which_one_makes_spectra() -> None:
     x, steps = build(SPECTRA).encoders["audio"].input(waveforms, lengths)
     expected, frames = spectra(waveforms / 32768, lengths)
     assert frames.tolist() == [4, 1, 1, 2] and steps.tolist() == [4, 2, 2, 2]
-    torch.testing.assert_close(x, expected)
+    every = torch.cat([one[:count] for one, count in zip(expected, frames, strict=True)])  # (8, 257)
+    deviation = (every.var(0, correction=0) + 1e-5).sqrt()
+    for row, count in enumerate(frames.tolist()):
+        torch.testing.assert_close(x[row, :count], (expected[row, :count] - every.mean(0)) / deviation)
+        assert not x[row, count:].any()
 
 
 # Sizes
@@ -416,3 +424,22 @@ def test_a_run_trains_on_samples_and_words(synthetic) -> None:
         options = {"folds": 1, "device": "cpu", "jobs": 1, "progress": False, "overrides": overrides}
         (record,) = training.run("krishna2020", name, synthetic, **options)
         assert math.isfinite(record.metrics["loss"])
+
+
+def test_first_filters_are_kept_as_they_began_and_as_they_ended(synthetic, tmp_path, monkeypatch) -> None:
+    system = SYSTEMS["cma-raw"]
+    tiny = replace(system.settings["quick"], epochs=1, model=SMALL | {"seconds": 0.5, "filters": (5, 4, 4)})
+    monkeypatch.setitem(SYSTEMS, "cma-raw", replace(system, settings={"paper": tiny}))  # put back what main changes
+    monkeypatch.setattr(filters.corpora, "load", lambda name: synthetic)
+    monkeypatch.setattr(filters, "RESULTS", tmp_path)
+    monkeypatch.setattr("sys.argv", ["filters.py", "--device", "cpu"])
+    filters.main()
+    kept = pd.read_csv(tmp_path / "filters" / "cma-raw.csv").set_index(["when", "filter"])
+    with reproducible(0, torch.device("cpu"), 1):
+        fresh = filters.taps(CMA(Inputs({}, vocabulary=20), **tiny.model))
+    assert kept.shape == (10, 3) and not np.allclose(kept.loc["trained"], kept.loc["fresh"], atol=1e-4)
+    np.testing.assert_allclose(kept.loc["fresh"], fresh, rtol=1e-4)
+    (record,) = results.read(tmp_path / "runs", paper="krishna2020")
+    assert (record.fold, record.seed, record.profile) == (0, 0, "paper")
+    with pytest.raises(SystemExit, match="1"):  # nothing is trained a second time
+        filters.main()
