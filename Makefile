@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 REPORTS := _build/reports
+# Chapters that `make notebooks` runs at the same time: while one trains on every core, another loads or draws on one.
+AT_ONCE ?= 2
 # What the tests compare serlib.features.short_term with: no wheel, and of what it asks for, nothing is needed here.
 PEER := pyAudioAnalysis==0.3.14
 
@@ -93,7 +95,7 @@ unit: $(READY)
 
 notebooks: corpus
 	@chapters=$$("$(BIN)/python" workflow/run_chapters.py list) && \
-	TQDM_DISABLE=1 "$(BIN)/python" -m pytest --nbval --nbval-sanitize-with=tests/notebooks.cfg \
+	TQDM_DISABLE=1 "$(BIN)/python" -m pytest --nbval -n $(AT_ONCE) --dist loadscope --nbval-sanitize-with=tests/notebooks.cfg \
 	  --nbval-cell-timeout=3600 --junitxml=$(REPORTS)/notebooks.xml $$chapters \
 	  $(call orelse,a chapter fails or prints something else than it stores. If the new output is right run make refresh.)
 
