@@ -1,4 +1,5 @@
-"""From arrays of different lengths to padded batches, without a loop over frames and with little padding.
+"""From arrays of different lengths to padded batches, without a loop over frames and
+with little padding.
 
 Used by all five papers; taught in chapter `features`.
 """
@@ -15,7 +16,9 @@ from torch import Tensor
 from serlib.features.text import UNK
 
 POOL = 12
-"""Batches that are drawn together and sorted by length; more means less padding and less chance."""
+"""Batches that are drawn together and sorted by length; more means less padding and
+less chance.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,11 @@ class Batch:
     Attributes:
         ids: names of the utterances.
         labels: (batch,) int64 class indices.
-        inputs: feature name to tensor: (batch, frames, dims) for frames and (batch, words) int64 for `tokens`, padded
-            with zeros at the end; (batch, dims) for a feature of the whole utterance.
-        lengths: (batch,) int64 on the CPU for every input that is a sequence: its real steps, at least one.
+        inputs: feature name to tensor: (batch, frames, dims) for frames and (batch,
+            words) int64 for `tokens`, padded with zeros at the end; (batch, dims) for a
+            feature of the whole utterance.
+        lengths: (batch,) int64 on the CPU for every input that is a sequence: its real
+            steps, at least one.
     """
 
     ids: list[str]
@@ -43,7 +48,7 @@ class Batch:
         return self.inputs[name]
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch with labels and inputs on `device`; lengths stay on the CPU."""
+        """Return the batch with its tensors on `device`; lengths stay on the CPU."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
         return replace(self, labels=self.labels.to(device), inputs=inputs)
 
@@ -66,13 +71,19 @@ class Ragged:
     def of(cls, arrays: Sequence[np.ndarray]) -> Ragged:
         """Lay arrays of shape (steps, ...) end to end; at least one of them."""
         lengths = torch.tensor([len(array) for array in arrays])
-        nothing = np.zeros((1, *arrays[0].shape[1:]), arrays[0].dtype)  # so that there is something to index
+        nothing = np.zeros(
+            (1, *arrays[0].shape[1:]), arrays[0].dtype
+        )  # so that there is something to index
         flat = torch.from_numpy(np.concatenate([*arrays, nothing]))
         return cls(flat, lengths.cumsum(0) - lengths, lengths)
 
     def select(self, rows: Tensor) -> Ragged:
         """Return the sequences `rows` (on the CPU), sharing `flat`."""
-        return replace(self, starts=self.starts[rows.to(self.starts.device)], lengths=self.lengths[rows])
+        return replace(
+            self,
+            starts=self.starts[rows.to(self.starts.device)],
+            lengths=self.lengths[rows],
+        )
 
     def to(self, device: torch.device | str) -> Ragged:
         """Return a copy on `device`; lengths stay on the CPU."""
@@ -83,13 +94,17 @@ class Ragged:
         lengths = self.lengths.to(self.flat.device)
         before = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
         return self.flat[
-            self.starts.repeat_interleave(lengths) + torch.arange(len(before), device=before.device) - before
+            self.starts.repeat_interleave(lengths)
+            + torch.arange(len(before), device=before.device)
+            - before
         ]
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """Return the sequences as (n, longest, ...) with zeros at the end, and their lengths.
+        """Return the sequences as (n, longest, ...) with zeros at the end, and their
+        lengths.
 
-        An empty sequence becomes a single step of zeros, so that every length is at least one.
+        An empty sequence becomes a single step of zeros, so that every length is at
+        least one.
         """
         longest = max(1, int(self.lengths.max()))
         step = torch.arange(longest, device=self.flat.device)
@@ -136,15 +151,18 @@ class Dataset:
         Args:
             ids: names of the utterances.
             labels: their class indices.
-            features: feature name to utterance id to array: (frames, dims) or (dims,) real numbers, (words,) integers
-                for `tokens`, or other integers, (steps,) or (steps, k), which are taken as they are. An utterance
-                without a word gets a single unknown word; one without a frame gets a single frame of zeros, which
-                after `standardise` is the mean frame.
+            features: feature name to utterance id to array: (frames, dims) or (dims,)
+                real numbers, (words,) integers for `tokens`, or other integers,
+                (steps,) or (steps, k), which are taken as they are. An utterance
+                without a word gets a single unknown word; one without a frame gets a
+                single frame of zeros, which after `standardise` is the mean frame.
             max_frames, max_tokens: what comes after is cut off.
-            frame_stride: mean over this many consecutive frames, after the cut; the last mean may be of fewer.
+            frame_stride: mean over this many consecutive frames, after the cut; the
+                last mean may be of fewer.
 
         Raises:
-            ValueError: if there is no utterance, or a feature is missing or holds NaN or infinity.
+            ValueError: if there is no utterance, or a feature is missing or holds NaN
+                or infinity.
         """
         if not ids:
             raise ValueError("a dataset needs at least one utterance")
@@ -153,14 +171,20 @@ class Dataset:
             arrays = [_array(name, id, table) for id in ids]
             if name == "tokens":
                 unknown = np.array([UNK], dtype=np.int64)
-                sequences[name] = Ragged.of([array[:max_tokens] if len(array) else unknown for array in arrays])
+                sequences[name] = Ragged.of(
+                    [array[:max_tokens] if len(array) else unknown for array in arrays]
+                )
             elif arrays[0].dtype.kind in "iu":
                 sequences[name] = Ragged.of(arrays)
             elif arrays[0].ndim == 2:
-                sequences[name] = Ragged.of([mean_frames(array[:max_frames], frame_stride) for array in arrays])
+                sequences[name] = Ragged.of(
+                    [mean_frames(array[:max_frames], frame_stride) for array in arrays]
+                )
             else:
                 vectors[name] = torch.from_numpy(np.stack(arrays).astype(np.float32))
-        return cls(list(ids), torch.tensor(labels, dtype=torch.int64), sequences, vectors)
+        return cls(
+            list(ids), torch.tensor(labels, dtype=torch.int64), sequences, vectors
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -173,45 +197,71 @@ class Dataset:
     @property
     def bytes(self) -> int:
         """Memory that the features take."""
-        tensors = [*self.vectors.values(), *(ragged.flat for ragged in self.sequences.values())]
+        tensors = [
+            *self.vectors.values(),
+            *(ragged.flat for ragged in self.sequences.values()),
+        ]
         return sum(tensor.nbytes for tensor in tensors)
 
     @property
     def dims(self) -> dict[str, int]:
         """Last dimension of every feature but `tokens`."""
-        dims = {name: ragged.flat.shape[-1] for name, ragged in self.sequences.items() if ragged.flat.dim() > 1}
+        dims = {
+            name: ragged.flat.shape[-1]
+            for name, ragged in self.sequences.items()
+            if ragged.flat.dim() > 1
+        }
         return dims | {name: tensor.shape[-1] for name, tensor in self.vectors.items()}
 
     @property
     def lengths(self) -> Tensor:
-        """(n,) steps of the feature that is longest on average, by which batches are sorted; ones without sequences."""
+        """(n,) steps of the feature that is longest on average, by which batches are
+        sorted; ones without sequences.
+        """
         every = [ragged.lengths for ragged in self.sequences.values()]
-        return max(every, key=lambda lengths: int(lengths.sum())) if every else torch.ones(len(self), dtype=torch.int64)
+        return (
+            max(every, key=lambda lengths: int(lengths.sum()))
+            if every
+            else torch.ones(len(self), dtype=torch.int64)
+        )
 
     def select(self, ids: Iterable[str]) -> Dataset:
-        """Return the utterances `ids`, sharing storage; raise KeyError for an id that is not there."""
-        return self._take(torch.tensor([self._rows[id] for id in ids], dtype=torch.int64))
+        """Return the utterances `ids`, sharing storage; raise KeyError for an id that
+        is not there.
+        """
+        return self._take(
+            torch.tensor([self._rows[id] for id in ids], dtype=torch.int64)
+        )
 
     def to(self, device: torch.device | str) -> Dataset:
         """Return a copy on `device`."""
         return replace(
             self,
             labels=self.labels.to(device),
-            sequences={name: ragged.to(device) for name, ragged in self.sequences.items()},
+            sequences={
+                name: ragged.to(device) for name, ragged in self.sequences.items()
+            },
             vectors={name: tensor.to(device) for name, tensor in self.vectors.items()},
         )
 
     def standardise(self, ids: Iterable[str]) -> Dataset:
-        """Return a dataset whose acoustic features have mean 0 and deviation 1 over the utterances `ids`.
+        """Return a dataset whose acoustic features have mean 0 and deviation 1 over the
+        utterances `ids`.
 
-        Mean and deviation are per dimension, over real frames only; a dimension that does not vary is only centred.
+        Mean and deviation are per dimension, over real frames only; a dimension that
+        does not vary is only centred.
         """
         reference = self.select(ids)
         sequences = dict(self.sequences)
         for name, ragged in self.sequences.items():
             if ragged.flat.is_floating_point():
-                sequences[name] = replace(ragged, flat=_scale(ragged.flat, reference.sequences[name].steps()))
-        vectors = {name: _scale(tensor, reference.vectors[name]) for name, tensor in self.vectors.items()}
+                sequences[name] = replace(
+                    ragged, flat=_scale(ragged.flat, reference.sequences[name].steps())
+                )
+        vectors = {
+            name: _scale(tensor, reference.vectors[name])
+            for name, tensor in self.vectors.items()
+        }
         return replace(self, sequences=sequences, vectors=vectors)
 
     def batch(self, rows: Tensor) -> Batch:
@@ -222,12 +272,15 @@ class Dataset:
             inputs[name], lengths[name] = ragged.padded()
         return Batch(part.ids, part.labels, inputs, lengths)
 
-    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, generator: torch.Generator | None = None
+    ) -> Iterator[Batch]:
         """Go through all utterances once.
 
         Args:
             size: utterances in a batch; the last one may have fewer.
-            generator: of the CPU, for random batches; None for batches in order of length, always the same.
+            generator: of the CPU, for random batches; None for batches in order of
+                length, always the same.
         """
         for rows in buckets(self.lengths, size, generator):
             yield self.batch(rows)
@@ -242,11 +295,14 @@ class Dataset:
         )
 
 
-def buckets(lengths: Tensor, size: int, generator: torch.Generator | None = None) -> list[Tensor]:
+def buckets(
+    lengths: Tensor, size: int, generator: torch.Generator | None = None
+) -> list[Tensor]:
     """Cut utterances into batches of similar length.
 
-    Shuffled utterances are cut into pools of a dozen batches, each pool is sorted by length and cut into batches, and
-    the batches are shuffled: random in every epoch, and little padding.
+    Shuffled utterances are cut into pools of a dozen batches, each pool is sorted by
+    length and cut into batches, and the batches are shuffled: random in every epoch,
+    and little padding.
 
     Args:
         lengths: (n,) steps of each utterance.
@@ -259,9 +315,14 @@ def buckets(lengths: Tensor, size: int, generator: torch.Generator | None = None
     if generator is None:
         return list(lengths.argsort(stable=True).split(size))
     order = torch.randperm(len(lengths), generator=generator)
-    pools = [pool[lengths[pool].argsort(stable=True)] for pool in order.split(size * POOL)]
+    pools = [
+        pool[lengths[pool].argsort(stable=True)] for pool in order.split(size * POOL)
+    ]
     batches = [rows for pool in pools for rows in pool.split(size)]
-    return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
+    return [
+        batches[place]
+        for place in torch.randperm(len(batches), generator=generator).tolist()
+    ]
 
 
 def padding_share(lengths: Tensor, batches: Iterable[Tensor]) -> float:
@@ -289,14 +350,18 @@ def mean_frames(frames: np.ndarray, stride: int) -> np.ndarray:
         return np.asarray(frames, dtype=np.float32)
     starts = np.arange(0, len(frames), stride)
     counts = np.diff([*starts, len(frames)])[:, None]
-    return (np.add.reduceat(frames, starts, axis=0, dtype=np.float64) / counts).astype(np.float32)
+    return (np.add.reduceat(frames, starts, axis=0, dtype=np.float64) / counts).astype(
+        np.float32
+    )
 
 
 def _scale(values: Tensor, reference: Tensor) -> Tensor:
     if not len(reference):
         return values
     deviation, mean = torch.std_mean(reference, dim=0, correction=0)
-    return (values - mean) / torch.where(deviation > 1e-6 * (1 + mean.abs()), deviation, 1.0)
+    return (values - mean) / torch.where(
+        deviation > 1e-6 * (1 + mean.abs()), deviation, 1.0
+    )
 
 
 def _array(name: str, id: str, table: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -305,6 +370,7 @@ def _array(name: str, id: str, table: Mapping[str, np.ndarray]) -> np.ndarray:
     array = np.asarray(table[id])
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(
-            f"the {name} feature of utterance {id} holds NaN or infinity; delete it from the cache and extract it again"
+            f"the {name} feature of utterance {id} holds NaN or infinity; delete it"
+            " from the cache and extract it again"
         )
     return array

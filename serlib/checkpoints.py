@@ -1,4 +1,5 @@
-"""Training that can be interrupted: everything that the next update depends on, kept in one file.
+"""Training that can be interrupted: everything that the next update depends on, kept in
+one file.
 
 Used by `serlib.training`; taught in no chapter.
 """
@@ -20,7 +21,9 @@ from serlib.files import atomic
 log = logging.getLogger(__name__)
 
 SECONDS = 60.0
-"""Time from one checkpoint to the next: what an interruption costs at most, and a file of up to 30 MB."""
+"""Time from one checkpoint to the next: what an interruption costs at most, and a file
+of up to 30 MB.
+"""
 
 
 @dataclass
@@ -29,7 +32,8 @@ class Checkpoint:
 
     Attributes:
         path: where it lies.
-        key: of the run (`serlib.results.run_key`); a checkpoint of another run is not taken up.
+        key: of the run (`serlib.results.run_key`); a checkpoint of another run is not
+            taken up.
         earlier: seconds that the run had taken when it was interrupted.
     """
 
@@ -40,15 +44,29 @@ class Checkpoint:
     _saved: float = field(default=0.0, repr=False)
 
     def load(self) -> dict[str, Any] | None:
-        """Return what was saved last, on the CPU; None if there is nothing, or nothing of this run that can be read."""
+        """Return what was saved last, on the CPU; None if there is nothing, or nothing
+        of this run that can be read.
+        """
         self._begun = self._saved = time.monotonic()
         if not self.path.is_file():
             return None
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             key, seconds = state.pop("key"), state.pop("seconds")
-        except (OSError, RuntimeError, EOFError, KeyError, AttributeError, ValueError, pickle.UnpicklingError) as error:
-            log.warning("%s is damaged (%s); the run starts anew", self.path, str(error).partition("\n")[0])
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            KeyError,
+            AttributeError,
+            ValueError,
+            pickle.UnpicklingError,
+        ) as error:
+            log.warning(
+                "%s is damaged (%s); the run starts anew",
+                self.path,
+                str(error).partition("\n")[0],
+            )
             return None
         if key != self.key:
             log.warning("%s belongs to another run; this one starts anew", self.path)
@@ -61,9 +79,13 @@ class Checkpoint:
         return time.monotonic() - self._saved >= SECONDS
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write tensors, numbers, strings, lists and dictionaries of them; raise OSError if that cannot be done."""
+        """Write tensors, numbers, strings, lists and dictionaries of them; raise
+        OSError if that cannot be done.
+        """
         seconds = self.earlier + time.monotonic() - self._begun
-        content = io.BytesIO()  # torch's own way to a file does not say why it cannot write
+        content = (
+            io.BytesIO()
+        )  # torch's own way to a file does not say why it cannot write
         torch.save(state | {"key": self.key, "seconds": seconds}, content)
         with atomic(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())

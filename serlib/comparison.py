@@ -1,7 +1,9 @@
-"""Systems side by side: a score with its interval over all folds and seeds, and the difference of two systems.
+"""Systems side by side: a score with its interval over all folds and seeds, and the
+difference of two systems.
 
-The interval answers: how would the score change with other test utterances? An utterance that several seeds have judged
-is drawn with all its judgements. Used for all five papers; taught in chapter `evaluation`.
+The interval answers: how would the score change with other test utterances? An
+utterance that several seeds have judged is drawn with all its judgements. Used for all
+five papers; taught in chapter `evaluation`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from serlib.metrics import Interval
 from serlib.results import Record, pooled
 
 
-def judgements(records: Iterable[Record], ids: Collection[str] | None = None) -> pd.DataFrame:
+def judgements(
+    records: Iterable[Record], ids: Collection[str] | None = None
+) -> pd.DataFrame:
     """Collect what one system said of every test utterance, seed by seed.
 
     Args:
@@ -24,7 +28,8 @@ def judgements(records: Iterable[Record], ids: Collection[str] | None = None) ->
         ids: only these utterances; None for all.
 
     Returns:
-        a row per seed and utterance, indexed by both and sorted, with class indices `label` and `predicted`.
+        a row per seed and utterance, indexed by both and sorted, with class indices
+        `label` and `predicted`.
 
     Raises:
         ValueError: as `results.pooled`, or if no utterance is left.
@@ -34,7 +39,10 @@ def judgements(records: Iterable[Record], ids: Collection[str] | None = None) ->
         by_seed.setdefault(record.seed, []).append(record)
     parts = {seed: pooled(runs) for seed, runs in by_seed.items()}
     frames = {
-        seed: pd.DataFrame({"label": one.labels, "predicted": one.predicted}, index=pd.Index(one.ids, name="id"))
+        seed: pd.DataFrame(
+            {"label": one.labels, "predicted": one.predicted},
+            index=pd.Index(one.ids, name="id"),
+        )
         for seed, one in parts.items()
     }
     if not frames:
@@ -43,11 +51,15 @@ def judgements(records: Iterable[Record], ids: Collection[str] | None = None) ->
     if ids is not None:
         joined = joined[joined.index.get_level_values("id").isin(list(ids))]
     if joined.empty:
-        raise ValueError("none of the utterances asked for is in the test sets of these records")
+        raise ValueError(
+            "none of the utterances asked for is in the test sets of these records"
+        )
     return joined
 
 
-def scores(records: Iterable[Record], metric: str = "ua", ids: Collection[str] | None = None) -> pd.DataFrame:
+def scores(
+    records: Iterable[Record], metric: str = "ua", ids: Collection[str] | None = None
+) -> pd.DataFrame:
     """Score every system, with a bootstrap interval over test utterances.
 
     Args:
@@ -56,8 +68,8 @@ def scores(records: Iterable[Record], metric: str = "ua", ids: Collection[str] |
         ids: only these utterances; None for all.
 
     Returns:
-        a row per system, in the order in which they come, with columns `estimate`, `low`, `high` (95 %), `utterances`
-        and `seeds`.
+        a row per system, in the order in which they come, with columns `estimate`,
+        `low`, `high` (95 %), `utterances` and `seeds`.
     """
     by_system: dict[str, list[Record]] = {}
     for record in records:
@@ -66,29 +78,47 @@ def scores(records: Iterable[Record], metric: str = "ua", ids: Collection[str] |
     for system, runs in by_system.items():
         frame = judgements(runs, ids)
         names = frame.index.get_level_values("id")
-        low, high, estimate = metrics.bootstrap(metric, frame["label"], frame["predicted"], groups=names)
+        low, high, estimate = metrics.bootstrap(
+            metric, frame["label"], frame["predicted"], groups=names
+        )
         seeds = frame.index.get_level_values("seed").nunique()
-        rows[system] = {"estimate": estimate, "low": low, "high": high, "utterances": names.nunique(), "seeds": seeds}
+        rows[system] = {
+            "estimate": estimate,
+            "low": low,
+            "high": high,
+            "utterances": names.nunique(),
+            "seeds": seeds,
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
 
 
 def difference(
-    a: Iterable[Record], b: Iterable[Record], metric: str = "ua", ids: Collection[str] | None = None
+    a: Iterable[Record],
+    b: Iterable[Record],
+    metric: str = "ua",
+    ids: Collection[str] | None = None,
 ) -> tuple[Interval, float]:
-    """Compare two systems on the same utterances and seeds: the score of `a` minus that of `b`.
+    """Compare two systems on the same utterances and seeds: the score of `a` minus that
+    of `b`.
 
     Args:
         a, b: records of one system each, with their predictions.
         metric, ids: as in `scores`.
 
     Returns:
-        the 95 % interval of the difference by paired bootstrap, and its two-sided p-value.
+        the 95 % interval of the difference by paired bootstrap, and its two-sided
+        p-value.
 
     Raises:
-        ValueError: if the two were not tested on the same utterances with the same seeds.
+        ValueError: if the two were not tested on the same utterances with the same
+            seeds.
     """
     first, second = judgements(a, ids), judgements(b, ids)
     if not np.array_equal(first.index, second.index):
-        raise ValueError("the two systems were not tested on the same utterances with the same seeds")
+        raise ValueError(
+            "the two systems were not tested on the same utterances with the same seeds"
+        )
     names = first.index.get_level_values("id")
-    return metrics.paired_bootstrap(metric, first["label"], first["predicted"], second["predicted"], groups=names)
+    return metrics.paired_bootstrap(
+        metric, first["label"], first["predicted"], second["predicted"], groups=names
+    )

@@ -25,7 +25,10 @@ def find_device(name: str) -> torch.device:
     if name != "cpu" and not name.startswith("cuda"):
         raise ValueError(f"device is {name!r}; expected auto, cpu or cuda")
     if name != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but torch {torch.__version__} finds no GPU; take auto or cpu")
+        raise ValueError(
+            f"device is {name!r}, but torch {torch.__version__} finds no GPU; take auto"
+            " or cpu"
+        )
     return torch.device(name)
 
 
@@ -37,12 +40,16 @@ def seed_everything(seed: int) -> None:
 
 
 @contextmanager
-def reproducible(seed: int, device: torch.device | str = "cpu", threads: int = 1) -> Iterator[None]:
-    """Inside this block everything random follows from `seed`; afterwards all is as before.
+def reproducible(
+    seed: int, device: torch.device | str = "cpu", threads: int = 1
+) -> Iterator[None]:
+    """Inside this block everything random follows from `seed`; afterwards all is as
+    before.
 
-    Random states, `torch.use_deterministic_algorithms`, cuDNN's flags and the number of threads (which decides how sums
-    are rounded) are put back at the end. Only the environment variable `CUBLAS_WORKSPACE_CONFIG` stays, which
-    deterministic CUDA wants and reads once: it is set if it was not.
+    Random states, `torch.use_deterministic_algorithms`, cuDNN's flags and the number of
+    threads (which decides how sums are rounded) are put back at the end. Only the
+    environment variable `CUBLAS_WORKSPACE_CONFIG` stays, which deterministic CUDA wants
+    and reads once: it is set if it was not.
 
     Args:
         seed: of Python, NumPy and PyTorch.
@@ -52,11 +59,23 @@ def reproducible(seed: int, device: torch.device | str = "cpu", threads: int = 1
     cuda = torch.device(device).type == "cuda"
     if cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    cudnn, filling = torch.backends.cudnn, torch.utils.deterministic.fill_uninitialized_memory
+    strict, warn = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    cudnn, filling = (
+        torch.backends.cudnn,
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
     flags = cudnn.deterministic, cudnn.benchmark
-    before, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else []):
+    before, python, numpy = (
+        torch.get_num_threads(),
+        random.getstate(),
+        np.random.get_state(),
+    )
+    with torch.random.fork_rng(
+        devices=range(torch.cuda.device_count()) if cuda else []
+    ):
         try:
             seed_everything(seed)
             torch.use_deterministic_algorithms(True, warn_only=False)

@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and the folder where made things are kept.
 
-Everything that serlib writes goes through here. Used by all five papers; taught in no chapter.
+Everything that serlib writes goes through here. Used by all five papers; taught in no
+chapter.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from filelock import FileLock
 UNWRITABLE = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "your disk quota is used up; free some space",
-    errno.EFBIG: "the file is larger than this disk or your limits allow; choose another folder",
+    errno.EFBIG: (
+        "the file is larger than this disk or your limits allow; choose another folder"
+    ),
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "you have no permission to write there; choose another folder",
     errno.EPERM: "you have no permission to write there; choose another folder",
@@ -31,7 +34,8 @@ UNWRITABLE = {
 
 
 def cache_folder() -> Path:
-    """Return the folder for generated corpora and features: `$SERLIB_CACHE`, or `~/.cache/serlib`.
+    """Return the folder for generated corpora and features: `$SERLIB_CACHE`, or
+    `~/.cache/serlib`.
 
     The folder is not made; whoever writes there makes it.
     """
@@ -46,11 +50,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
         path: the file to make or replace; missing folders above it are made.
 
     Yields:
-        a temporary path in the same folder and with the same suffix, for the caller to write. It becomes `path`
+        a temporary path in the same folder and with the same suffix, for the caller to
+        write. It becomes `path`
         when the block ends well, and is removed when the block raises.
 
     Raises:
-        OSError: if `path` cannot be written (no permission, disk full); the message names it and says what to do.
+        OSError: if `path` cannot be written (no permission, disk full); the message
+            names it and says what to do.
 
     Example:
         >>> with atomic("results/table.csv") as temporary:
@@ -63,7 +69,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        named = {str(name) for name in (error.filename, error.filename2) if name is not None}
+        named = {
+            str(name) for name in (error.filename, error.filename2) if name is not None
+        }
         ours = not named or named & {str(temporary), *map(str, path.parents)}
         if ours and error.errno in UNWRITABLE:
             raise _unwritable(path, error) from error
@@ -91,14 +99,17 @@ def write_json(path: str | Path, value: Any) -> None:
         ValueError: if `value` holds NaN or infinity, which JSON does not have.
         TypeError: if `value` holds something that JSON does not have.
     """
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(
+        path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
 
 
 @contextmanager
 def locked(path: str | Path) -> Iterator[None]:
     """Hold a lock while making `path`, so that two processes do not make it twice.
 
-    The lock is a file beside `path` with `.lock` appended. Inside the block, look again whether `path` is there.
+    The lock is a file beside `path` with `.lock` appended. Inside the block, look again
+    whether `path` is there.
 
     Raises:
         OSError: if the lock file cannot be written.

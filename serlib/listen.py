@@ -1,7 +1,7 @@
 """Small audio players for the chapters: hear beside the plot what the plot shows.
 
-Waveforms are embedded as MP3, so a rendered page or a notebook on its own plays without other files.
-Used by all chapters.
+Waveforms are embedded as MP3, so a rendered page or a notebook on its own plays without
+other files. Used by all chapters.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from IPython.display import HTML
 
 def _data_uri(waveform: np.ndarray, rate: int) -> str:
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.asarray(waveform), rate, format="MP3", subtype="MPEG_LAYER_III")
-    return "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    soundfile.write(
+        buffer, np.asarray(waveform), rate, format="MP3", subtype="MPEG_LAYER_III"
+    )
+    return "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode(
+        "ascii"
+    )
 
 
 def player(waveform: np.ndarray, rate: int, label: str = "") -> HTML:
@@ -26,7 +30,8 @@ def player(waveform: np.ndarray, rate: int, label: str = "") -> HTML:
 
     Args:
         waveform: (samples,) in [-1, 1].
-        rate: samples per second, one that MP3 knows (16,000, 22,050, 44,100, 48,000 ...).
+        rate: samples per second, one that MP3 knows (16,000, 22,050, 44,100, 48,000
+            ...).
         label: caption.
     """
     return players([(label, waveform, rate)])
@@ -39,9 +44,10 @@ def players(clips: list[tuple[str, np.ndarray, int]]) -> HTML:
         clips: (label, waveform, rate) each, as `player` takes them.
     """
     figures = "".join(
-        '<figure style="margin:0; flex:1 1 15em; max-width:22em">'
-        f"<figcaption>{html.escape(label)}</figcaption>"
-        f'<audio controls preload="none" style="width:100%" src="{_data_uri(waveform, rate)}"></audio></figure>'
+        '<figure style="margin:0; flex:1 1 15em;'
+        f' max-width:22em"><figcaption>{html.escape(label)}</figcaption><audio controls'
+        ' preload="none" style="width:100%"'
+        f' src="{_data_uri(waveform, rate)}"></audio></figure>'
         for label, waveform, rate in clips
     )
     return HTML(f'<div style="display:flex; flex-wrap:wrap; gap:0.8em">{figures}</div>')

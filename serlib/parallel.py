@@ -1,4 +1,5 @@
-"""Several processes for features and training: loky's, which start afresh and need no guarded `__main__`.
+"""Several processes for features and training: loky's, which start afresh and need no
+guarded `__main__`.
 
 They inherit no thread of torch, and work from a notebook. Used for all five papers.
 """
@@ -13,12 +14,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 
-def run(tasks: Iterable, jobs: int, *, ordered: bool = True, **options: Any) -> Iterator:
+def run(
+    tasks: Iterable, jobs: int, *, ordered: bool = True, **options: Any
+) -> Iterator:
     """Run tasks in processes and give their results as they come.
 
-    A process whose memory has grown is replaced by a fresh one between two tasks; loky's warning of that is no news.
-    The processes end when the one that started them is gone, killed for instance: what is started again in its place
-    shall not meet them at work on the same files.
+    A process whose memory has grown is replaced by a fresh one between two tasks;
+    loky's warning of that is no news. The processes end when the one that started them
+    is gone, killed for instance: what is started again in its place shall not meet them
+    at work on the same files.
 
     Args:
         tasks: of `joblib.delayed`.
@@ -28,10 +32,14 @@ def run(tasks: Iterable, jobs: int, *, ordered: bool = True, **options: Any) -> 
     """
     from joblib import Parallel
 
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+    warnings.filterwarnings(
+        "ignore", message="A worker stopped while some jobs were given to the executor"
+    )
     order = "generator" if ordered else "generator_unordered"
     following = {"initializer": _follow, "initargs": (os.getpid(),)}
-    return Parallel(n_jobs=jobs, backend="loky", return_as=order, **following, **options)(tasks)
+    return Parallel(
+        n_jobs=jobs, backend="loky", return_as=order, **following, **options
+    )(tasks)
 
 
 def _follow(parent: int) -> None:

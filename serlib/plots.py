@@ -1,7 +1,9 @@
-"""The figures of the book: one style, one colour per emotion, one look per kind of result.
+"""The figures of the book: one style, one colour per emotion, one look per kind of
+result.
 
-Colours are from the palette of Okabe and Ito, which colour-blind readers can tell apart. Figures are
-transparent with grey text, so that they read on a light and on a dark page. Used by all chapters.
+Colours are from the palette of Okabe and Ito, which colour-blind readers can tell
+apart. Figures are transparent with grey text, so that they read on a light and on a
+dark page. Used by all chapters.
 """
 
 from __future__ import annotations
@@ -22,14 +24,21 @@ from serlib.corpora.records import EMOTIONS, Segment
 INK = "#7b7b7b"
 """Text and axes: the grey that has the same contrast to white and to the dark page."""
 
-EMOTION_COLOURS = {"angry": "#d55e00", "happy": "#e69f00", "neutral": "#8c8c8c", "sad": "#0f86c9"}
+EMOTION_COLOURS = {
+    "angry": "#d55e00",
+    "happy": "#e69f00",
+    "neutral": "#8c8c8c",
+    "sad": "#0f86c9",
+}
 ACCENT, SECOND, THIRD = "#0f86c9", "#d55e00", "#009e73"
 SHADES = LinearSegmentedColormap.from_list("shades", ["#0f86c900", "#0f86c9ff"])
 """From transparent to blue: for matrices and attention on any background."""
 
 
 def use_style() -> None:
-    """Set the book's look for all figures that follow: call it once at the top of a chapter."""
+    """Set the book's look for all figures that follow: call it once at the top of a
+    chapter.
+    """
     sns.set_theme(style="ticks", palette=[ACCENT, SECOND, THIRD, "#cc79a7", "#e69f00"])
     mpl.rcParams.update(
         {
@@ -62,11 +71,20 @@ def use_style() -> None:
     )
 
 
-def scores(table: pd.DataFrame, *, ceilings: Mapping[str, float], chance: float, title: str, xlabel: str) -> Figure:
-    """Draw one score per system with its interval, and the best scores that different observers could reach.
+def scores(
+    table: pd.DataFrame,
+    *,
+    ceilings: Mapping[str, float],
+    chance: float,
+    title: str,
+    xlabel: str,
+) -> Figure:
+    """Draw one score per system with its interval, and the best scores that different
+    observers could reach.
 
     Args:
-        table: a row per system, in the order to draw; columns `estimate`, `low`, `high` in [0, 1].
+        table: a row per system, in the order to draw; columns `estimate`, `low`, `high`
+            in [0, 1].
         ceilings: name of a ceiling to its value in [0, 1].
         chance: score of a guess, in [0, 1].
         title: the message of the figure.
@@ -76,23 +94,51 @@ def scores(table: pd.DataFrame, *, ceilings: Mapping[str, float], chance: float,
     rows = np.arange(len(table))[::-1]
     estimate = 100 * table["estimate"].to_numpy()
     errors = np.abs(100 * table[["low", "high"]].to_numpy().T - estimate)
-    axes.errorbar(estimate, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3, markersize=6)
+    axes.errorbar(
+        estimate, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3, markersize=6
+    )
     for row, value in zip(rows, estimate, strict=True):
-        axes.annotate(f"{value:.1f}", (value, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
-    lines = [("chance", chance, INK, ":"), *((name, value, SECOND, "--") for name, value in ceilings.items())]
-    for place, (name, value, colour, dashes) in enumerate(sorted(lines, key=lambda line: line[1])):
+        axes.annotate(
+            f"{value:.1f}",
+            (value, row),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
+    lines = [
+        ("chance", chance, INK, ":"),
+        *((name, value, SECOND, "--") for name, value in ceilings.items()),
+    ]
+    for place, (name, value, colour, dashes) in enumerate(
+        sorted(lines, key=lambda line: line[1])
+    ):
         axes.axvline(100 * value, color=colour, linestyle=dashes, linewidth=1)
-        above = (0, 2 + 11 * (place % 2))  # two heights, so that neighbours do not collide
+        above = (
+            0,
+            2 + 11 * (place % 2),
+        )  # two heights, so that neighbours do not collide
         corner = (100 * value, 1)
-        where = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "ha": "center", "fontsize": 9}
+        where = {
+            "xycoords": axes.get_xaxis_transform(),
+            "textcoords": "offset points",
+            "ha": "center",
+            "fontsize": 9,
+        }
         axes.annotate(name, corner, xytext=above, color=colour, **where)
-    axes.set(yticks=rows, yticklabels=table.index, ylim=(-0.6, len(table) - 0.4), xlabel=xlabel)
+    axes.set(
+        yticks=rows,
+        yticklabels=table.index,
+        ylim=(-0.6, len(table) - 0.4),
+        xlabel=xlabel,
+    )
     axes.set_title(title, pad=28)
     return figure
 
 
 def confusion(matrix: np.ndarray, axes: Axes, title: str) -> None:
-    """Draw a confusion matrix as row percentages: what became of the utterances of each emotion.
+    """Draw a confusion matrix as row percentages: what became of the utterances of each
+    emotion.
 
     Args:
         matrix: (4, 4) counts, rows are the true emotions.
@@ -103,16 +149,34 @@ def confusion(matrix: np.ndarray, axes: Axes, title: str) -> None:
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap=SHADES, vmin=0, vmax=100)
     for (row, column), value in np.ndenumerate(share):
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 45 else INK)
+        axes.text(
+            column,
+            row,
+            f"{value:.0f}",
+            ha="center",
+            va="center",
+            color="white" if value > 45 else INK,
+        )
     ticks = range(len(EMOTIONS))
-    axes.set(xticks=ticks, yticks=ticks, yticklabels=EMOTIONS, title=title, xlabel="predicted", ylabel="true")
+    axes.set(
+        xticks=ticks,
+        yticks=ticks,
+        yticklabels=EMOTIONS,
+        title=title,
+        xlabel="predicted",
+        ylabel="true",
+    )
     axes.set_xticklabels(EMOTIONS, rotation=45, ha="right")
     axes.tick_params(length=0)
     sns.despine(ax=axes, left=True, bottom=True)
 
 
 def word_weights(
-    words: Sequence[str], weights: np.ndarray, axes: Axes, title: str, marked: Mapping[int, str] | None = None
+    words: Sequence[str],
+    weights: np.ndarray,
+    axes: Axes,
+    title: str,
+    marked: Mapping[int, str] | None = None,
 ) -> None:
     """Draw one bar per word: how much attention it received.
 
@@ -130,7 +194,13 @@ def word_weights(
     axes.set_xticklabels(words, rotation=60, ha="right")
 
 
-def waveform(samples: np.ndarray, rate: int, axes: Axes, words: Sequence[Segment] = (), colour: str = ACCENT) -> None:
+def waveform(
+    samples: np.ndarray,
+    rate: int,
+    axes: Axes,
+    words: Sequence[Segment] = (),
+    colour: str = ACCENT,
+) -> None:
     """Draw a waveform with its words under it.
 
     Args:
@@ -144,7 +214,16 @@ def waveform(samples: np.ndarray, rate: int, axes: Axes, words: Sequence[Segment
     for word in words:
         axes.axvline(word.start, color=INK, linewidth=0.5)
         middle = (word.start + word.end) / 2
-        axes.text(middle, -1.12, word.label, rotation=60, ha="right", va="top", rotation_mode="anchor", fontsize=9)
+        axes.text(
+            middle,
+            -1.12,
+            word.label,
+            rotation=60,
+            ha="right",
+            va="top",
+            rotation_mode="anchor",
+            fontsize=9,
+        )
     axes.set(ylim=(-1, 1), ylabel="amplitude", xlim=(0, len(samples) / rate))
 
 
@@ -156,9 +235,18 @@ def learning(history: pd.DataFrame, title: str) -> Figure:
         title: what to see.
     """
     figure, axes = plt.subplots()
-    for name, label, colour in (("train_loss", "training", ACCENT), ("dev_loss", "development", SECOND)):
+    for name, label, colour in (
+        ("train_loss", "training", ACCENT),
+        ("dev_loss", "development", SECOND),
+    ):
         for number, (_, run) in enumerate(history.groupby("run")):
-            axes.plot(run["step"], run[name], color=colour, linewidth=1, label=None if number else label)
+            axes.plot(
+                run["step"],
+                run[name],
+                color=colour,
+                linewidth=1,
+                label=None if number else label,
+            )
     axes.set(xlabel="updates", ylabel="cross-entropy (nats)", title=title)
     axes.legend()
     return figure

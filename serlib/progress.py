@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 
 class Progress:
-    """One bar over the updates of several runs, whose total is corrected as runs stop early."""
+    """One bar over the updates of several runs, whose total is corrected as runs stop
+    early.
+    """
 
     def __init__(self, runs: int, shown: bool):
         self._bar = tqdm(disable=not shown, unit="step", leave=False, smoothing=0)
@@ -47,7 +49,11 @@ class Progress:
         """Show the losses."""
         self._bar.update(look["step"] - self._step)
         self._step = look["step"]
-        self._bar.set_postfix(train=f"{look['train_loss']:.3f}", dev=f"{look['dev_loss']:.3f}", best=f"{best:.3f}")
+        self._bar.set_postfix(
+            train=f"{look['train_loss']:.3f}",
+            dev=f"{look['dev_loss']:.3f}",
+            best=f"{best:.3f}",
+        )
 
     def end(self) -> None:
         """The run has ended, after how many updates ever."""

@@ -1,7 +1,7 @@
 """Protocols: who is trained on, tuned on and tested on.
 
-The papers' own (yoon2018: random folds; krishna2020: leave one session out) and the stricter ones they are compared
-under. Taught in chapter `evaluation`.
+The papers' own (yoon2018: random folds; krishna2020: leave one session out) and the
+stricter ones they are compared under. Taught in chapter `evaluation`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ FOLDS = 5
 """Folds of the protocols that do not leave out one session or one speaker at a time."""
 
 DEV_SHARE = 0.1
-"""Share of what is left after the test set that goes into the development set, about."""
+"""Share of what is left after the test set that goes into the development set, about.
+"""
 
 DRAWS = 100
-"""Random orders that are looked at for the development set with the best class counts."""
+"""Random orders that are looked at for the development set with the best class counts.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,21 @@ class Split:
     test: list[str]
 
 
-def random_folds(corpus: Corpus, seed: int = 0, *, dev_share: float = 0.25) -> list[Split]:
-    """Five random folds of utterances, as yoon2018 (section 5.1): 80 % to train, the fold itself to tune and test.
+def random_folds(
+    corpus: Corpus, seed: int = 0, *, dev_share: float = 0.25
+) -> list[Split]:
+    """Five random folds of utterances, as yoon2018 (section 5.1): 80 % to train, the
+    fold itself to tune and test.
 
-    Speakers, scripts and dialogues are on both sides: the test asks for little that training has not heard. The part
-    of each fold that tunes is never tested, so a quarter of the corpus has no prediction.
+    Speakers, scripts and dialogues are on both sides: the test asks for little that
+    training has not heard. The part of each fold that tunes is never tested, so a
+    quarter of the corpus has no prediction.
 
     Args:
         corpus: at least ten utterances.
         seed: of the shuffle.
-        dev_share: part of the fold that is the development set. The paper says 8 : 0.5 : 1.5, a quarter (the default);
-            its released code cuts 0.3.
+        dev_share: part of the fold that is the development set. The paper says 8 : 0.5
+            : 1.5, a quarter (the default); its released code cuts 0.3.
 
     Returns:
         five splits.
@@ -59,14 +65,21 @@ def random_folds(corpus: Corpus, seed: int = 0, *, dev_share: float = 0.25) -> l
         ValueError: if the corpus is too small, or `dev_share` is not between 0 and 1.
     """
     if len(corpus) < 2 * FOLDS:
-        raise ValueError(f"random-folds needs at least {2 * FOLDS} utterances; {_name(corpus)} has {len(corpus)}")
+        raise ValueError(
+            f"random-folds needs at least {2 * FOLDS} utterances; {_name(corpus)} has"
+            f" {len(corpus)}"
+        )
     if not 0 < dev_share < 1:
-        raise ValueError(f"expected a dev_share between 0 and 1, such as 0.25; got {dev_share}")
+        raise ValueError(
+            f"expected a dev_share between 0 and 1, such as 0.25; got {dev_share}"
+        )
     order = np.random.default_rng(seed).permutation(len(corpus))
     splits = []
     for number, fold in enumerate(np.array_split(order, FOLDS)):
         cut = min(max(round(dev_share * len(fold)), 1), len(fold) - 1)
-        dev, test = ({corpus.utterances[i].id for i in part} for part in (fold[:cut], fold[cut:]))
+        dev, test = (
+            {corpus.utterances[i].id for i in part} for part in (fold[:cut], fold[cut:])
+        )
         splits.append(_split(f"fold {number}", corpus, dev, test))
     return splits
 
@@ -74,10 +87,11 @@ def random_folds(corpus: Corpus, seed: int = 0, *, dev_share: float = 0.25) -> l
 def leave_one_session_out(corpus: Corpus, seed: int = 0) -> list[Split]:
     """Test on each session in turn, train on the others (krishna2020, section 3).
 
-    No speaker and no dialogue is on both sides of the test. Scripts are: on IEMOCAP every session plays the same ones.
-    The development set is whole dialogues of the training sessions, about a tenth of their utterances; its speakers
-    are heard in training, its dialogues are not. Where a speaker has a single dialogue, as in RAVDESS, it is whole
-    speakers. None of the papers names a development set.
+    No speaker and no dialogue is on both sides of the test. Scripts are: on IEMOCAP
+    every session plays the same ones. The development set is whole dialogues of the
+    training sessions, about a tenth of their utterances; its speakers are heard in
+    training, its dialogues are not. Where a speaker has a single dialogue, as in
+    RAVDESS, it is whole speakers. None of the papers names a development set.
 
     Args:
         corpus: at least two sessions.
@@ -87,19 +101,22 @@ def leave_one_session_out(corpus: Corpus, seed: int = 0) -> list[Split]:
         a split per session; every utterance is tested once.
 
     Raises:
-        ValueError: if the corpus has a single session, a speaker is in two, or there are too few dialogues to tune on.
+        ValueError: if the corpus has a single session, a speaker is in two, or there
+            are too few dialogues to tune on.
     """
     sessions = _groups(corpus, lambda u: u.session)
     if len(sessions) < 2:
         raise ValueError(
-            f"leave-one-session-out needs at least two sessions; {_name(corpus)} has {', '.join(sessions) or 'none'}. "
-            "Try leave-one-speaker-out or leave-speakers-out"
+            f"leave-one-session-out needs at least two sessions; {_name(corpus)} has"
+            f" {', '.join(sessions) or 'none'}. Try leave-one-speaker-out or"
+            " leave-speakers-out"
         )
     for speaker, theirs in _groups(corpus, lambda u: u.speaker).items():
         if len({u.session for u in theirs}) > 1:
             raise ValueError(
-                f"leave-one-session-out needs speakers that are in one session each; in {_name(corpus)} {speaker} is "
-                f"in {len({u.session for u in theirs})}. Try leave-one-speaker-out"
+                "leave-one-session-out needs speakers that are in one session each; in"
+                f" {_name(corpus)} {speaker} is in {len({u.session for u in theirs})}."
+                " Try leave-one-speaker-out"
             )
     return _leave_out(corpus, "leave-one-session-out", list(sessions.items()), seed)
 
@@ -107,9 +124,9 @@ def leave_one_session_out(corpus: Corpus, seed: int = 0) -> list[Split]:
 def leave_one_speaker_out(corpus: Corpus, seed: int = 0) -> list[Split]:
     """Test on each speaker in turn, train on the others.
 
-    The test speaker's partner in a dialogue may be trained on: the voice is new, the conversation half known. Scripts
-    are on both sides. The development set is drawn as in `leave_one_session_out`, from dialogues that the test
-    speaker takes no part in.
+    The test speaker's partner in a dialogue may be trained on: the voice is new, the
+    conversation half known. Scripts are on both sides. The development set is drawn as
+    in `leave_one_session_out`, from dialogues that the test speaker takes no part in.
 
     Args:
         corpus: at least two speakers.
@@ -119,22 +136,26 @@ def leave_one_speaker_out(corpus: Corpus, seed: int = 0) -> list[Split]:
         a split per speaker; every utterance is tested once.
 
     Raises:
-        ValueError: if the corpus has a single speaker, or there are too few dialogues to tune on.
+        ValueError: if the corpus has a single speaker, or there are too few dialogues
+            to tune on.
     """
     speakers = _groups(corpus, lambda u: u.speaker)
     if len(speakers) < 2:
         raise ValueError(
-            f"leave-one-speaker-out needs at least two speakers; {_name(corpus)} has {', '.join(speakers) or 'none'}"
+            f"leave-one-speaker-out needs at least two speakers; {_name(corpus)} has"
+            f" {', '.join(speakers) or 'none'}"
         )
     return _leave_out(corpus, "leave-one-speaker-out", list(speakers.items()), seed)
 
 
 def leave_speakers_out(corpus: Corpus, seed: int = 0) -> list[Split]:
-    """Five folds of whole speakers: test on a fifth of the speakers, train on the others.
+    """Five folds of whole speakers: test on a fifth of the speakers, train on the
+    others.
 
-    Cheaper than one speaker at a time where there are many (RAVDESS: 24). Women and men are spread evenly over the
-    folds where the speaker ids tell (`Ses01F`; RAVDESS's odd numbers are men). What is and is not kept apart, and the
-    development set, are as in `leave_one_speaker_out`.
+    Cheaper than one speaker at a time where there are many (RAVDESS: 24). Women and men
+    are spread evenly over the folds where the speaker ids tell (`Ses01F`; RAVDESS's odd
+    numbers are men). What is and is not kept apart, and the development set, are as in
+    `leave_one_speaker_out`.
 
     Args:
         corpus: at least five speakers.
@@ -144,31 +165,41 @@ def leave_speakers_out(corpus: Corpus, seed: int = 0) -> list[Split]:
         five splits; every utterance is tested once.
 
     Raises:
-        ValueError: if there are fewer than five speakers, or too few dialogues to tune on.
+        ValueError: if there are fewer than five speakers, or too few dialogues to tune
+            on.
     """
     speakers = _groups(corpus, lambda u: u.speaker)
     if len(speakers) < FOLDS:
         raise ValueError(
-            f"leave-speakers-out needs at least {FOLDS} speakers; {_name(corpus)} has {len(speakers)}. "
-            "Try leave-one-speaker-out"
+            f"leave-speakers-out needs at least {FOLDS} speakers; {_name(corpus)} has"
+            f" {len(speakers)}. Try leave-one-speaker-out"
         )
     folds = _partition(list(speakers.values()), np.random.default_rng(seed))
-    return _leave_out(corpus, "leave-speakers-out", [(f"fold {n}", fold) for n, fold in enumerate(folds)], seed)
+    return _leave_out(
+        corpus,
+        "leave-speakers-out",
+        [(f"fold {n}", fold) for n, fold in enumerate(folds)],
+        seed,
+    )
 
 
 def script_independent(corpus: Corpus, seed: int = 0) -> list[Split]:
     """Five folds of whole scripts and whole improvised dialogues.
 
-    It controls what is *said*: a script is on one side in every session that plays it, so a text model cannot
-    remember which line carried which emotion (Pepino et al. 2020), and no conversation is cut in two. It does not
-    control *who* speaks (all speakers are on both sides), nor the situation: the same improvised scene is played in
-    every session in other words, the parts of a play (`script01_1`, `script01_2`) share their characters, and short
-    turns ("Okay.") recur everywhere. `describe` counts what remains.
+    It controls what is *said*: a script is on one side in every session that plays it,
+    so a text model cannot remember which line carried which emotion (Pepino et al.
+    2020), and no conversation is cut in two. It does not control *who* speaks (all
+    speakers are on both sides), nor the situation: the same improvised scene is played
+    in every session in other words, the parts of a play (`script01_1`, `script01_2`)
+    share their characters, and short turns ("Okay.") recur everywhere. `describe`
+    counts what remains.
 
-    The development set is drawn from the training side in the same units, about a tenth of its utterances.
+    The development set is drawn from the training side in the same units, about a tenth
+    of its utterances.
 
     Args:
-        corpus: with scripted utterances; at least five scripts and improvised dialogues together.
+        corpus: with scripted utterances; at least five scripts and improvised dialogues
+            together.
         seed: of the folds and of the development sets.
 
     Returns:
@@ -180,13 +211,13 @@ def script_independent(corpus: Corpus, seed: int = 0) -> list[Split]:
     units = _groups(corpus, _content)
     if all(u.script is None for u in corpus):
         raise ValueError(
-            f"script-independent needs scripted utterances, whose script is known; {_name(corpus)} has none. "
-            "Try leave-one-session-out"
+            "script-independent needs scripted utterances, whose script is known;"
+            f" {_name(corpus)} has none. Try leave-one-session-out"
         )
     if len(units) < FOLDS:
         raise ValueError(
-            f"script-independent needs at least {FOLDS} scripts and improvised dialogues; {_name(corpus)} has "
-            f"{len(units)}"
+            f"script-independent needs at least {FOLDS} scripts and improvised"
+            f" dialogues; {_name(corpus)} has {len(units)}"
         )
     folds = _partition(list(units.values()), np.random.default_rng(seed))
     tests = [(f"fold {n}", fold) for n, fold in enumerate(folds)]
@@ -211,8 +242,9 @@ def describe(splits: Iterable[Split], corpus: Corpus) -> pd.DataFrame:
         corpus: the corpus that was split.
 
     Returns:
-        a row per split: `train`, `dev`, `test` (utterances), then the share of test utterances whose speaker,
-        dialogue, script, or exact text (but for case and spaces; an empty text is never shared) occurs in training.
+        a row per split: `train`, `dev`, `test` (utterances), then the share of test
+        utterances whose speaker, dialogue, script, or exact text (but for case and
+        spaces; an empty text is never shared) occurs in training.
     """
     shared: dict[str, Callable[[Utterance], str | None]] = {
         "speaker in train": lambda u: u.speaker,
@@ -222,12 +254,20 @@ def describe(splits: Iterable[Split], corpus: Corpus) -> pd.DataFrame:
     }
     rows = {}
     for split in splits:
-        row: dict[str, float] = {"train": len(split.train), "dev": len(split.dev), "test": len(split.test)}
+        row: dict[str, float] = {
+            "train": len(split.train),
+            "dev": len(split.dev),
+            "test": len(split.test),
+        }
         for heading, of in shared.items():
             known = {of(corpus[id]) for id in split.train} - {None}
-            row[heading] = float(np.mean([of(corpus[id]) in known for id in split.test]))
+            row[heading] = float(
+                np.mean([of(corpus[id]) in known for id in split.test])
+            )
         rows[split.name] = row
-    return pd.DataFrame.from_dict(rows, orient="index").astype({"train": int, "dev": int, "test": int})
+    return pd.DataFrame.from_dict(rows, orient="index").astype(
+        {"train": int, "dev": int, "test": int}
+    )
 
 
 def _leave_out(
@@ -237,7 +277,9 @@ def _leave_out(
     seed: int,
     unit: Callable[[Utterance], str] = lambda u: u.dialogue,
 ) -> list[Split]:
-    """Test on each group in turn; tune on whole units of the others that have no part in the test."""
+    """Test on each group in turn; tune on whole units of the others that have no part
+    in the test.
+    """
     rng = np.random.default_rng([seed, 1])
     splits = []
     for name, held_out in tests:
@@ -248,22 +290,29 @@ def _leave_out(
         candidates = [theirs for key, theirs in units.items() if key not in tested]
         if not candidates or len(units) < 2:
             raise ValueError(
-                f"{protocol} needs a dialogue to tune on and another to train on beside the test set; {_name(corpus)} "
-                f"has only {len(candidates)} of {len(units)} to tune on when {name} is left out"
+                f"{protocol} needs a dialogue to tune on and another to train on beside"
+                f" the test set; {_name(corpus)} has only {len(candidates)} of"
+                f" {len(units)} to tune on when {name} is left out"
             )
         dev = {u.id for u in _draw(candidates, rest, rng)}
         splits.append(_split(name, corpus, dev, test))
     return splits
 
 
-def _draw(candidates: list[list[Utterance]], rest: list[Utterance], rng: np.random.Generator) -> list[Utterance]:
-    """Draw whole units for a development set: about a tenth of `rest`, with its classes, leaving some to train on.
+def _draw(
+    candidates: list[list[Utterance]], rest: list[Utterance], rng: np.random.Generator
+) -> list[Utterance]:
+    """Draw whole units for a development set: about a tenth of `rest`, with its
+    classes, leaving some to train on.
 
-    Of all beginnings of some random orders, those of about the right size are compared, and the one is taken that
-    misses the fewest classes, then is closest to a tenth of each class of women and of men.
+    Of all beginnings of some random orders, those of about the right size are compared,
+    and the one is taken that misses the fewest classes, then is closest to a tenth of
+    each class of women and of men.
     """
     cells, counts = _count(candidates, rest)  # (units, cells)
-    wanted = DEV_SHARE * np.bincount([cells[_cell(u)] for u in rest], minlength=len(cells))  # (cells,)
+    wanted = DEV_SHARE * np.bincount(
+        [cells[_cell(u)] for u in rest], minlength=len(cells)
+    )  # (cells,)
     orders = np.array([rng.permutation(len(candidates)) for _ in range(DRAWS)])
     begun = counts[orders].cumsum(axis=1)  # (draws, units, cells)
     size = begun.sum(axis=2)
@@ -271,7 +320,9 @@ def _draw(candidates: list[list[Utterance]], rest: list[Utterance], rng: np.rand
     off[size == len(rest)] = np.inf
     fits = off <= max(0.5, off.min())
     emotions = sorted({str(emotion) for emotion, _ in cells})
-    of_emotion = np.array([[str(emotion) == one for one in emotions] for emotion, _ in cells])
+    of_emotion = np.array(
+        [[str(emotion) == one for one in emotions] for emotion, _ in cells]
+    )
     missed = (begun @ of_emotion == 0).sum(axis=2)
     distance = np.abs(begun - wanted).sum(axis=2)
     score = np.where(fits, missed * (1 + distance.max()) + distance, np.inf)
@@ -279,11 +330,14 @@ def _draw(candidates: list[list[Utterance]], rest: list[Utterance], rng: np.rand
     return [u for i in orders[draw, : last + 1] for u in candidates[i]]
 
 
-def _partition(groups: list[list[Utterance]], rng: np.random.Generator) -> list[list[Utterance]]:
-    """Deal whole groups into five folds with about the same counts of each class of women and of men.
+def _partition(
+    groups: list[list[Utterance]], rng: np.random.Generator
+) -> list[list[Utterance]]:
+    """Deal whole groups into five folds with about the same counts of each class of
+    women and of men.
 
-    Large groups first, in an order that chance decides in part; each goes to the fold that has the least of what the
-    group brings.
+    Large groups first, in an order that chance decides in part; each goes to the fold
+    that has the least of what the group brings.
     """
     cells, counts = _count(groups, [u for group in groups for u in group])
     shares = counts / counts.sum(axis=0)  # (groups, cells)
@@ -298,10 +352,21 @@ def _partition(groups: list[list[Utterance]], rng: np.random.Generator) -> list[
     return folds
 
 
-def _count(groups: list[list[Utterance]], everyone: list[Utterance]) -> tuple[dict[tuple, int], np.ndarray]:
-    """Number the cells (emotion, gender) of `everyone`, and count those of each group: (groups, cells)."""
-    cells = {cell: i for i, cell in enumerate(dict.fromkeys(_cell(u) for u in everyone))}
-    return cells, np.array([np.bincount([cells[_cell(u)] for u in group], minlength=len(cells)) for group in groups])
+def _count(
+    groups: list[list[Utterance]], everyone: list[Utterance]
+) -> tuple[dict[tuple, int], np.ndarray]:
+    """Number the cells (emotion, gender) of `everyone`, and count those of each group:
+    (groups, cells).
+    """
+    cells = {
+        cell: i for i, cell in enumerate(dict.fromkeys(_cell(u) for u in everyone))
+    }
+    return cells, np.array(
+        [
+            np.bincount([cells[_cell(u)] for u in group], minlength=len(cells))
+            for group in groups
+        ]
+    )
 
 
 def _cell(u: Utterance) -> tuple[str | None, str | None]:
@@ -309,7 +374,9 @@ def _cell(u: Utterance) -> tuple[str | None, str | None]:
 
 
 def _gender(speaker: str) -> str | None:
-    """Return `F` or `M` where the speaker's id tells, as in `Ses01F` and RAVDESS's `Actor_02`; else None."""
+    """Return `F` or `M` where the speaker's id tells, as in `Ses01F` and RAVDESS's
+    `Actor_02`; else None.
+    """
     if match := re.fullmatch(r"Ses\d+([FM])", speaker):
         return match[1]
     if match := re.fullmatch(r"Actor_(\d+)", speaker):
@@ -318,11 +385,15 @@ def _gender(speaker: str) -> str | None:
 
 
 def _content(u: Utterance) -> str:
-    """What must not be on both sides of a script-independent test: the script, or the improvised dialogue."""
+    """What must not be on both sides of a script-independent test: the script, or the
+    improvised dialogue.
+    """
     return f"script {u.script}" if u.script is not None else f"dialogue {u.dialogue}"
 
 
-def _groups(utterances: Iterable[Utterance], of: Callable[[Utterance], str]) -> dict[str, list[Utterance]]:
+def _groups(
+    utterances: Iterable[Utterance], of: Callable[[Utterance], str]
+) -> dict[str, list[Utterance]]:
     """Group utterances by what `of` says of them; the groups sorted by name."""
     groups: dict[str, list[Utterance]] = {}
     for u in utterances:

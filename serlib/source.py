@@ -1,4 +1,5 @@
-"""Show the source of a function or class in a chapter: the code that runs, never a copy of it.
+"""Show the source of a function or class in a chapter: the code that runs, never a copy
+of it.
 
 Used by all chapters.
 """

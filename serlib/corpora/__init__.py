@@ -29,9 +29,17 @@ __all__ = [
 NAMES = ("iemocap", "ravdess", "synthetic")
 
 HOW_TO_GET = {
-    "iemocap": "IEMOCAP is free for research: ask for it at https://sail.usc.edu/iemocap/iemocap_release.htm",
-    "ravdess": "RAVDESS is open: unpack Audio_Speech_Actors_01-24.zip from https://zenodo.org/records/1188976",
-    "synthetic": f"make it: {synthetic.COMMAND} --utterances {synthetic.UTTERANCES} --out",
+    "iemocap": (
+        "IEMOCAP is free for research: ask for it at"
+        " https://sail.usc.edu/iemocap/iemocap_release.htm"
+    ),
+    "ravdess": (
+        "RAVDESS is open: unpack Audio_Speech_Actors_01-24.zip from"
+        " https://zenodo.org/records/1188976"
+    ),
+    "synthetic": (
+        f"make it: {synthetic.COMMAND} --utterances {synthetic.UTTERANCES} --out"
+    ),
 }
 
 
@@ -45,11 +53,14 @@ def load(
     """Read a corpus.
 
     Args:
-        name: `iemocap`, `ravdess` or `synthetic`. A generated tree that is read as `iemocap` is still named
-            `synthetic`, so that no result on it passes for one on human speech.
-        root: folder of the corpus. Without it, the environment variable `SERLIB_IEMOCAP`, `SERLIB_RAVDESS` or
-            `SERLIB_SYNTHETIC`, else a folder in `cache_folder()`. There the synthetic corpus is made on first use.
-        transcripts: other transcripts in place of the reference text, a name (`asr-5.53`) or a path.
+        name: `iemocap`, `ravdess` or `synthetic`. A generated tree that is read as
+            `iemocap` is still named `synthetic`, so that no result on it passes for one
+            on human speech.
+        root: folder of the corpus. Without it, the environment variable
+            `SERLIB_IEMOCAP`, `SERLIB_RAVDESS` or `SERLIB_SYNTHETIC`, else a folder in
+            `cache_folder()`. There the synthetic corpus is made on first use.
+        transcripts: other transcripts in place of the reference text, a name
+            (`asr-5.53`) or a path.
         progress: show progress bars.
 
     Returns:
@@ -57,7 +68,8 @@ def load(
 
     Raises:
         ValueError: for an unknown name, or if the folder does not hold that corpus.
-        FileNotFoundError: if the folder is not there; the message says how to get the corpus.
+        FileNotFoundError: if the folder is not there; the message says how to get the
+            corpus.
 
     Example:
         >>> corpus = load("iemocap", "/data/IEMOCAP_full_release").four_class()
@@ -91,7 +103,15 @@ def _locate(name: str, root: str | Path | None) -> tuple[Path, str]:
 
 
 def _absent(name: str, root: Path, origin: str) -> str:
-    named_by = {"root": "given as root", "cache": "the default, since neither root nor SERLIB_{} is set"}
-    where = named_by.get(origin, f"from the environment variable {origin}").format(name.upper())
+    named_by = {
+        "root": "given as root",
+        "cache": "the default, since neither root nor SERLIB_{} is set",
+    }
+    where = named_by.get(origin, f"from the environment variable {origin}").format(
+        name.upper()
+    )
     how = f"{HOW_TO_GET[name]} {root}" if name == "synthetic" else HOW_TO_GET[name]
-    return f"no folder {root} ({where}). {how}; then pass its folder as root or set SERLIB_{name.upper()} to it"
+    return (
+        f"no folder {root} ({where}). {how}; then pass its folder as root or set"
+        f" SERLIB_{name.upper()} to it"
+    )

@@ -1,7 +1,8 @@
-"""Reader of IEMOCAP's layout, with the irregularities of the release; the synthetic corpus uses the same layout.
+"""Reader of IEMOCAP's layout, with the irregularities of the release; the synthetic
+corpus uses the same layout.
 
-Source: Busso et al. 2008, "IEMOCAP: interactive emotional dyadic motion capture database". Used by the four
-categorical papers; taught in chapter `corpora`.
+Source: Busso et al. 2008, "IEMOCAP: interactive emotional dyadic motion capture
+database". Used by the four categorical papers; taught in chapter `corpora`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ EMOTION_NAMES = {
     "oth": "other",
     "xxx": "undecided",
 }
-"""Labels of the release in full words; `undecided` is where the annotators had no majority."""
+"""Labels of the release in full words; `undecided` is where the annotators had no
+majority.
+"""
 
 LABELS, TEXTS, WAVES, ALIGNMENTS = (
     "dialog/EmoEvaluation",
@@ -45,7 +48,9 @@ LABELS, TEXTS, WAVES, ALIGNMENTS = (
     "sentences/wav",
     "sentences/ForcedAlignment",
 )
-"""The folders of a session that are read; video and motion capture are never walked into."""
+"""The folders of a session that are read; video and motion capture are never walked
+into.
+"""
 
 FRAMES_PER_SECOND = 100
 """Of an alignment."""
@@ -54,15 +59,23 @@ LONGEST = 24 * 3600
 """Seconds. An alignment that goes on beyond is damaged, whatever it aligns."""
 
 RATINGS = (0.0, 6.0)
-"""Mean ratings outside are damage. Annotators chose from 1 to 5, some means of the release lie a little outside."""
+"""Mean ratings outside are damage. Annotators chose from 1 to 5, some means of the
+release lie a little outside.
+"""
 
 UTTERANCE_NAME = re.compile(r"(Ses0([1-5])[FM]_(?:impro\d|script\d+_\d)\w*)_([FM])\w*")
-LABEL_LINE = re.compile(r"\[(\S+?)\s*-\s*(\S+)\]\s+(\S+)\s+(\S+)\s+\[(\S+?),\s*(\S+?),\s*(\S+?)\]\s*")
-TEXT_LINE = re.compile(r"(Ses\w+)\b(?:\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\])?(.*)", re.DOTALL)
+LABEL_LINE = re.compile(
+    r"\[(\S+?)\s*-\s*(\S+)\]\s+(\S+)\s+(\S+)\s+\[(\S+?),\s*(\S+?),\s*(\S+?)\]\s*"
+)
+TEXT_LINE = re.compile(
+    r"(Ses\w+)\b(?:\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\])?(.*)", re.DOTALL
+)
 CUT_TIME = re.compile(r":?\s*\[\s*\d")
 """Where the text of a transcript should begin: its time is cut off."""
 SCRIPT = re.compile(r"script\d+_\d+")
-"""Without the letter of a second part: `script01_1b` is the same script as `script01_1`."""
+"""Without the letter of a second part: `script01_1b` is the same script as
+`script01_1`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,8 @@ class Label:
     Attributes:
         id: name of the utterance, `Ses01F_impro01_F000`.
         emotion: full English word.
-        dimensions: mean (valence, activation, dominance), or None where the numbers are damaged.
+        dimensions: mean (valence, activation, dominance), or None where the numbers are
+            damaged.
         where: label file and line.
     """
 
@@ -91,7 +105,8 @@ class Session:
         labels: utterance id to label.
         texts: utterance id to (file and line, transcript).
         waves: utterance id to waveform.
-        alignments: file name (`Ses01F_impro01_F000.wdseg`) to file; None if the session has no such folder.
+        alignments: file name (`Ses01F_impro01_F000.wdseg`) to file; None if the session
+            has no such folder.
     """
 
     folder: Path
@@ -104,30 +119,40 @@ class Session:
 def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> Corpus:
     """Read a corpus in IEMOCAP's layout; the release gives 10,039 utterances.
 
-    An utterance needs a label, a transcript and a waveform. One that lacks any of them is left out and listed in
-    `Corpus.skipped`, and so is every line that belongs to no utterance. An utterance whose alignment is missing or
-    damaged stays, without words or phones, and is listed too. A damaged label file stops the reader, since nothing
+    An utterance needs a label, a transcript and a waveform. One that lacks any of them
+    is left out and listed in `Corpus.skipped`, and so is every line that belongs to no
+    utterance. An utterance whose alignment is missing or damaged stays, without words
+    or phones, and is listed too. A damaged label file stops the reader, since nothing
     tells how many utterances it has lost.
 
     Args:
-        root: the folder that holds `Session1` to `Session5`; a tree with fewer sessions is read with a warning.
+        root: the folder that holds `Session1` to `Session5`; a tree with fewer sessions
+            is read with a warning.
         name: what `Corpus.name` shall be.
         progress: show a progress bar.
 
     Raises:
-        ValueError: if `root` is not in IEMOCAP's layout, a label file is damaged, or no utterance is left.
+        ValueError: if `root` is not in IEMOCAP's layout, a label file is damaged, or no
+            utterance is left.
         FileNotFoundError: if a session lacks its transcriptions or its waveforms.
     """
     root = Path(root).absolute()
     folders = {f"Session{n}": root / f"Session{n}" for n in range(1, 6)}
-    present = [folder for folder in folders.values() if _files(folder / LABELS, (".txt",))]
+    present = [
+        folder for folder in folders.values() if _files(folder / LABELS, (".txt",))
+    ]
     if not present:
         raise ValueError(
-            f"{root} is not in IEMOCAP's layout: expected Session1 to Session5 with label files in {LABELS}, "
-            f"found {_listing(root)}; give the folder that holds Session1"
+            f"{root} is not in IEMOCAP's layout: expected Session1 to Session5 with"
+            f" label files in {LABELS}, found {_listing(root)}; give the folder that"
+            " holds Session1"
         )
-    if absent := [session for session, folder in folders.items() if folder not in present]:
-        log.warning("%s: only part of the corpus, no label files in %s", root, ", ".join(absent))
+    if absent := [
+        session for session, folder in folders.items() if folder not in present
+    ]:
+        log.warning(
+            "%s: only part of the corpus, no label files in %s", root, ", ".join(absent)
+        )
     skipped: list[Skip] = []
     tasks = []
     for folder in present:
@@ -139,27 +164,40 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
     with ThreadPoolExecutor(8) as pool:
         results = pool.map(lambda task: _utterance(*task), tasks)
         for utterance, skips in tqdm(
-            results, f"Reading {name}", len(tasks), unit="utt", disable=not progress, leave=False
+            results,
+            f"Reading {name}",
+            len(tasks),
+            unit="utt",
+            disable=not progress,
+            leave=False,
         ):
             if utterance is None:
                 lost += skips
             else:
                 utterances.append(utterance)
                 skipped += skips
-    relative = [Skip(*(part.replace(f"{root}{os.sep}", "") for part in skip)) for skip in lost + skipped]
+    relative = [
+        Skip(*(part.replace(f"{root}{os.sep}", "") for part in skip))
+        for skip in lost + skipped
+    ]
     if not utterances:
         first = f"; first {relative[0].where}: {relative[0].why}" if relative else ""
-        raise ValueError(f"{root}: expected utterances with label, transcript and waveform, found none{first}")
+        raise ValueError(
+            f"{root}: expected utterances with label, transcript and waveform, found"
+            f" none{first}"
+        )
     if lost:
         log.warning(
-            "%s: %d of %d labelled utterances left out, listed in Corpus.skipped; first %s: %s",
+            "%s: %d of %d labelled utterances left out, listed in Corpus.skipped; first"
+            " %s: %s",
             *(root, len(lost), len(tasks), *relative[0]),
         )
     return Corpus(name, root, utterances, relative)
 
 
 def read_session(folder: Path, skipped: list[Skip]) -> Session:
-    """Read the labels and transcripts of a session and list its waveforms and alignments.
+    """Read the labels and transcripts of a session and list its waveforms and
+    alignments.
 
     Args:
         folder: for instance `IEMOCAP_full_release/Session1`.
@@ -171,34 +209,62 @@ def read_session(folder: Path, skipped: list[Skip]) -> Session:
     """
     for needed in (TEXTS, WAVES):
         if not (folder / needed).is_dir():
-            raise FileNotFoundError(f"{folder / needed} is missing: only part of the release is there; unpack it whole")
+            raise FileNotFoundError(
+                f"{folder / needed} is missing: only part of the release is there;"
+                " unpack it whole"
+            )
     labels: dict[str, Label] = {}
     for path in _files(folder / LABELS, (".txt",)):
         for label in read_labels(path, skipped):
             if label.id in labels:
                 raise ValueError(
-                    f"{label.where}: {label.id} is labelled a second time, first in {labels[label.id].where}"
+                    f"{label.where}: {label.id} is labelled a second time, first in"
+                    f" {labels[label.id].where}"
                 )
             labels[label.id] = label
     texts: dict[str, tuple[str, str]] = {}
     for path in _files(folder / TEXTS, (".txt",)):
         for id, where, text in read_transcription(path, skipped):
             if id in texts:
-                skipped.append(Skip(where, f"second transcript of {id}, the first is in {texts[id][0]}; line left out"))
+                skipped.append(
+                    Skip(
+                        where,
+                        f"second transcript of {id}, the first is in {texts[id][0]};"
+                        " line left out",
+                    )
+                )
                 continue
             texts[id] = where, text
             if id not in labels:
-                skipped.append(Skip(where, f"{id} is transcribed but not labelled; left out"))
+                skipped.append(
+                    Skip(where, f"{id} is transcribed but not labelled; left out")
+                )
             elif not text:
-                skipped.append(Skip(where, f"the transcript of {id} is empty; utterance kept without text"))
+                skipped.append(
+                    Skip(
+                        where,
+                        f"the transcript of {id} is empty; utterance kept without text",
+                    )
+                )
     waves = {path.stem: path for path in _files_of_dialogues(folder / WAVES, (".wav",))}
     for id in sorted(waves.keys() - labels.keys() - texts.keys()):
-        skipped.append(Skip(str(waves[id]), f"{id} has a waveform but neither label nor transcript; left out"))
+        skipped.append(
+            Skip(
+                str(waves[id]),
+                f"{id} has a waveform but neither label nor transcript; left out",
+            )
+        )
     alignments = None
     if (folder / ALIGNMENTS).is_dir():
-        alignments = {path.name: path for path in _files_of_dialogues(folder / ALIGNMENTS, (".wdseg", ".phseg"))}
+        alignments = {
+            path.name: path
+            for path in _files_of_dialogues(folder / ALIGNMENTS, (".wdseg", ".phseg"))
+        }
     else:
-        why = f"alignment missing, the session's {len(labels)} utterances kept without words and phones"
+        why = (
+            f"alignment missing, the session's {len(labels)} utterances kept without"
+            " words and phones"
+        )
         skipped.append(Skip(str(folder / ALIGNMENTS), why))
     return Session(folder, labels, texts, waves, alignments)
 
@@ -208,13 +274,21 @@ def _utterance(label: Label, session: Session) -> tuple[Utterance | None, list[S
     id = label.id
     match = UTTERANCE_NAME.fullmatch(id)
     if match is None or session.folder.name != f"Session{match[2]}":
-        expected = f"expected the name of an utterance of {session.folder.name}, like Ses01F_impro01_F000"
+        expected = (
+            f"expected the name of an utterance of {session.folder.name}, like"
+            " Ses01F_impro01_F000"
+        )
         return None, [Skip(label.where, f"{expected}, found {id!r}; left out")]
     dialogue, number, letter = match.groups()
     if id not in session.texts:
         return None, [Skip(label.where, f"{id} has no transcript in {TEXTS}; left out")]
     if id not in session.waves:
-        return None, [Skip(label.where, f"{id} has no waveform {WAVES}/{dialogue}/{id}.wav; left out")]
+        return None, [
+            Skip(
+                label.where,
+                f"{id} has no waveform {WAVES}/{dialogue}/{id}.wav; left out",
+            )
+        ]
     try:
         duration = wav.duration(session.waves[id])
     except (ValueError, OSError) as error:
@@ -230,26 +304,39 @@ def _utterance(label: Label, session: Session) -> tuple[Utterance | None, list[S
             try:
                 segments[kind] = read_alignment(path, duration)
             except (ValueError, OSError) as error:
-                skips.append(Skip(str(path), f"alignment damaged, utterance kept without {kind}: {error}"))
+                skips.append(
+                    Skip(
+                        str(path),
+                        f"alignment damaged, utterance kept without {kind}: {error}",
+                    )
+                )
     if missing:
         path = session.folder / ALIGNMENTS / dialogue / id
-        skips.append(Skip(str(path), f"alignment missing, utterance kept without {' and '.join(missing)}"))
+        skips.append(
+            Skip(
+                str(path),
+                f"alignment missing, utterance kept without {' and '.join(missing)}",
+            )
+        )
     script = SCRIPT.search(dialogue)
-    return Utterance(
-        id=id,
-        speaker=f"Ses0{number}{letter}",
-        session=session.folder.name,
-        dialogue=dialogue,
-        scripted=script is not None,
-        emotion=label.emotion,
-        dimensions=label.dimensions,
-        text=session.texts[id][1],
-        audio=session.waves[id],
-        duration=duration,
-        words=segments["words"],
-        phones=segments["phones"],
-        script=script[0] if script else None,
-    ), skips
+    return (
+        Utterance(
+            id=id,
+            speaker=f"Ses0{number}{letter}",
+            session=session.folder.name,
+            dialogue=dialogue,
+            scripted=script is not None,
+            emotion=label.emotion,
+            dimensions=label.dimensions,
+            text=session.texts[id][1],
+            audio=session.waves[id],
+            duration=duration,
+            words=segments["words"],
+            phones=segments["phones"],
+            script=script[0] if script else None,
+        ),
+        skips,
+    )
 
 
 def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
@@ -257,17 +344,20 @@ def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
 
     Args:
         path: the file; its first line is a header, annotators' lines are ignored.
-        skipped: gets an entry for every line of another kind and for numbers that make no sense.
+        skipped: gets an entry for every line of another kind and for numbers that make
+            no sense.
 
     Raises:
-        ValueError: if the header is missing, an utterance's line is cut off, or its label is unknown.
+        ValueError: if the header is missing, an utterance's line is cut off, or its
+            label is unknown.
     """
     lines = _lines(path)
     if not lines or not lines[0].startswith("% [START_TIME"):
         found = repr(lines[0][:60]) if lines else "an empty file"
         raise ValueError(
-            f"{path}:1: expected the header '% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]', found {found}; "
-            "unpack the file again from the release"
+            f"{path}:1: expected the header '% [START_TIME - END_TIME] TURN_NAME"
+            f" EMOTION [V, A, D]', found {found}; unpack the file again from the"
+            " release"
         )
     labels = []
     for number, line in enumerate(lines, 1):
@@ -276,26 +366,44 @@ def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
             match = LABEL_LINE.fullmatch(line)
             if match is None:
                 raise ValueError(
-                    f"{where}: expected '[start - end]<TAB>name<TAB>emotion<TAB>[V, A, D]', found {line!r}; "
-                    "the file is cut off or damaged: unpack it again from the release"
+                    f"{where}: expected '[start - end]<TAB>name<TAB>emotion<TAB>[V, A,"
+                    f" D]', found {line!r}; the file is cut off or damaged: unpack it"
+                    " again from the release"
                 )
             start, end, id, emotion, *ratings = match.groups()
             if emotion not in EMOTION_NAMES:
                 known = ", ".join(EMOTION_NAMES)
-                raise ValueError(f"{where}: expected an emotion among {known}, found {emotion!r}")
+                raise ValueError(
+                    f"{where}: expected an emotion among {known}, found {emotion!r}"
+                )
             if not 0 <= _number(start) < _number(end) < math.inf:
-                found = f"expected a start time before the end time, found {start} and {end}"
-                skipped.append(Skip(where, f"{found}; {id} kept, its times are not used"))
+                found = (
+                    f"expected a start time before the end time, found {start} and"
+                    f" {end}"
+                )
+                skipped.append(
+                    Skip(where, f"{found}; {id} kept, its times are not used")
+                )
             dimensions = tuple(_number(rating) for rating in ratings)
             if not all(RATINGS[0] <= value <= RATINGS[1] for value in dimensions):
                 found = ", ".join(ratings)
                 skipped.append(
-                    Skip(where, f"expected ratings from 1 to 5, found [{found}]; {id} kept without dimensions")
+                    Skip(
+                        where,
+                        f"expected ratings from 1 to 5, found [{found}]; {id} kept"
+                        " without dimensions",
+                    )
                 )
                 dimensions = None
             labels.append(Label(id, EMOTION_NAMES[emotion], dimensions, where))
         elif line.strip() and not line.startswith(("%", "C-", "A-")):
-            skipped.append(Skip(where, f"expected an utterance or an annotator's line, found {line!r}; line left out"))
+            skipped.append(
+                Skip(
+                    where,
+                    f"expected an utterance or an annotator's line, found {line!r};"
+                    " line left out",
+                )
+            )
     return labels
 
 
@@ -303,8 +411,8 @@ def read_transcription(path: Path, skipped: list[Skip]) -> list[tuple[str, str, 
     """Read one file of `dialog/transcriptions`.
 
     Args:
-        path: the file, a line `Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.` per utterance; times and colon may
-            be missing.
+        path: the file, a line `Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.` per
+            utterance; times and colon may be missing.
         skipped: gets an entry for every line without an utterance's name.
 
     Returns:
@@ -319,30 +427,42 @@ def read_transcription(path: Path, skipped: list[Skip]) -> list[tuple[str, str, 
             texts.append((match[1], where, text))
         elif line.strip():
             expected = "expected 'Ses01F_impro01_F000 [start-end]: text'"
-            skipped.append(Skip(where, f"{expected}, found {line.strip()!r}; line left out"))
+            skipped.append(
+                Skip(where, f"{expected}, found {line.strip()!r}; line left out")
+            )
     return texts
 
 
 def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...]:
     """Read the words of a `.wdseg` file or the phones of a `.phseg` file.
 
-    Frames count 10 ms and both ends are inclusive, so frames 5 to 9 are the time from 0.05 to 0.10 s. Silence, noises
-    and sentence marks are left out; `WHAT(2)`, a variant of pronunciation, is the word `what`.
+    Frames count 10 ms and both ends are inclusive, so frames 5 to 9 are the time from
+    0.05 to 0.10 s. Silence, noises and sentence marks are left out; `WHAT(2)`, a
+    variant of pronunciation, is the word `what`.
 
     Args:
         path: the file.
-        duration: seconds of the waveform, which the segments must not overrun by more than half a second.
+        duration: seconds of the waveform, which the segments must not overrun by more
+            than half a second.
 
     Raises:
-        ValueError: if the file is empty, cut off or holds numbers that cannot be. The message names the line.
+        ValueError: if the file is empty, cut off or holds numbers that cannot be. The
+            message names the line.
     """
-    lines = [(number, line.split()) for number, line in enumerate(_lines(path), 1) if line.strip()]
+    lines = [
+        (number, line.split())
+        for number, line in enumerate(_lines(path), 1)
+        if line.strip()
+    ]
     if not lines or lines[0][1][:3] != ["SFrm", "EFrm", "SegAScr"]:
         found = repr(" ".join(lines[0][1])) if lines else "an empty file"
-        raise ValueError(f"line 1: expected the header 'SFrm EFrm SegAScr ...', found {found}")
+        raise ValueError(
+            f"line 1: expected the header 'SFrm EFrm SegAScr ...', found {found}"
+        )
     if lines[-1][1][0] != "Total":
         raise ValueError(
-            f"line {lines[-1][0]}: expected 'Total score: ...' at the end, found {' '.join(lines[-1][1])!r}"
+            f"line {lines[-1][0]}: expected 'Total score: ...' at the end, found"
+            f" {' '.join(lines[-1][1])!r}"
         )
     words = path.suffix == ".wdseg"
     segments = []
@@ -352,18 +472,31 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
             first, last, label = int(fields[0]), int(fields[1]), fields[3]
         except (ValueError, IndexError):
             expected = "expected start frame, end frame, score and label"
-            raise ValueError(f"line {number}: {expected}, found {' '.join(fields)!r}") from None
-        if not previous < first <= last <= FRAMES_PER_SECOND * min(duration + 0.5, LONGEST):
             raise ValueError(
-                f"line {number}: expected frames after {previous}, start before end, within the waveform's "
-                f"{duration:.2f} s; found {first} to {last}"
+                f"line {number}: {expected}, found {' '.join(fields)!r}"
+            ) from None
+        if (
+            not previous
+            < first
+            <= last
+            <= FRAMES_PER_SECOND * min(duration + 0.5, LONGEST)
+        ):
+            raise ValueError(
+                f"line {number}: expected frames after {previous}, start before end,"
+                f" within the waveform's {duration:.2f} s; found {first} to {last}"
             )
         previous = last
         if label[0] in "<+[" or label == "SIL":
             continue
         if words:
             label = re.sub(r"(?<=.)\(\d+\)$", "", label).lower()
-        segments.append(Segment(sys.intern(label), first / FRAMES_PER_SECOND, (last + 1) / FRAMES_PER_SECOND))
+        segments.append(
+            Segment(
+                sys.intern(label),
+                first / FRAMES_PER_SECOND,
+                (last + 1) / FRAMES_PER_SECOND,
+            )
+        )
     return tuple(segments)
 
 
@@ -373,7 +506,8 @@ def _lines(path: Path) -> list[str]:
     if b"\0" in content:
         number = len(content[: content.index(b"\0") + 1].splitlines())
         raise ValueError(
-            f"{path}:{number}: expected text in UTF-8 or Latin-1, found zero bytes (UTF-16, or a damaged file)"
+            f"{path}:{number}: expected text in UTF-8 or Latin-1, found zero bytes"
+            " (UTF-16, or a damaged file)"
         )
     return [_decoded(line) for line in content.splitlines()]
 
@@ -386,7 +520,9 @@ def _decoded(line: bytes) -> str:
 
 
 def _number(text: str) -> float:
-    """The number written in `text`, NaN where there is none; NaN compares false with everything."""
+    """The number written in `text`, NaN where there is none; NaN compares false with
+    everything.
+    """
     try:
         return float(text)
     except ValueError:
@@ -394,11 +530,17 @@ def _number(text: str) -> float:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of a folder by suffix, sorted, without the `._*` forks that macOS leaves; none if there is no folder."""
+    """Files of a folder by suffix, sorted, without the `._*` forks that macOS leaves;
+    none if there is no folder.
+    """
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.name.endswith(suffixes) and e.name[0] != "." and e.is_file())
+        names = sorted(
+            e.name
+            for e in entries
+            if e.name.endswith(suffixes) and e.name[0] != "." and e.is_file()
+        )
     return [folder / name for name in names]
 
 
@@ -410,5 +552,9 @@ def _files_of_dialogues(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Pat
 
 def _listing(folder: Path) -> str:
     """The first few names in a folder, for a message."""
-    names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    names = (
+        sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+        if folder.is_dir()
+        else []
+    )
     return (", ".join(names[:8]) + (" ..." if len(names) > 8 else "")) or "nothing"

@@ -1,7 +1,9 @@
-"""Reader of RAVDESS: 24 actors say two sentences in eight emotions, so only the voice tells.
+"""Reader of RAVDESS: 24 actors say two sentences in eight emotions, so only the voice
+tells.
 
-Source: Livingstone and Russo 2018, "The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS)",
-PLoS ONE 13(5): e0196391. Real speech for the systems of yoon2018; taught in chapters `corpora` and `real_speech`.
+Source: Livingstone and Russo 2018, "The Ryerson Audio-Visual Database of Emotional
+Speech and Song (RAVDESS)", PLoS ONE 13(5): e0196391. Real speech for the systems of
+yoon2018; taught in chapters `corpora` and `real_speech`.
 """
 
 from __future__ import annotations
@@ -29,20 +31,26 @@ EMOTION_NAMES = {
     "07": "disgusted",
     "08": "surprised",
 }
-STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+STATEMENTS = {
+    "01": "Kids are talking by the door",
+    "02": "Dogs are sitting by the door",
+}
 
 FILE_NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-([0-9]{2})\.wav")
 """Audio (03), speech (01), emotion, intensity, statement, repetition, actor."""
 
 
 def read(root: str | Path, *, progress: bool = True) -> Corpus:
-    """Read RAVDESS's speech; the whole of it has 1,440 utterances, 672 of them in the four classes.
+    """Read RAVDESS's speech; the whole of it has 1,440 utterances, 672 of them in the
+    four classes.
 
-    Speaker, session and dialogue are all the actor (`Actor_01`); odd actors are men, even ones women. The script is
-    the statement (`statement01`). Files whose name or content is wrong are listed in `Corpus.skipped`.
+    Speaker, session and dialogue are all the actor (`Actor_01`); odd actors are men,
+    even ones women. The script is the statement (`statement01`). Files whose name or
+    content is wrong are listed in `Corpus.skipped`.
 
     Args:
-        root: the folder that holds `Actor_01` to `Actor_24`; with fewer actors it is read with a warning.
+        root: the folder that holds `Actor_01` to `Actor_24`; with fewer actors it is
+            read with a warning.
         progress: show a progress bar.
 
     Raises:
@@ -57,11 +65,14 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
     ]
     if not files:
         raise ValueError(
-            f"{root} is not RAVDESS: expected Actor_01 to Actor_24 with files such as 03-01-05-01-02-01-12.wav, found "
-            "none; give the folder into which Audio_Speech_Actors_01-24.zip was unpacked"
+            f"{root} is not RAVDESS: expected Actor_01 to Actor_24 with files such as"
+            " 03-01-05-01-02-01-12.wav, found none; give the folder into which"
+            " Audio_Speech_Actors_01-24.zip was unpacked"
         )
     if absent := sorted(set(ACTORS) - {path.parent.name for path in files}):
-        log.warning("%s: only part of the corpus, no files of %s", root, ", ".join(absent))
+        log.warning(
+            "%s: only part of the corpus, no files of %s", root, ", ".join(absent)
+        )
     utterances: list[Utterance] = []
     skipped: list[Skip] = []
     with ThreadPoolExecutor(8) as pool:
@@ -79,7 +90,10 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
             else:
                 skipped.append(Skip(path.relative_to(root).as_posix(), result))
     if not utterances:
-        raise ValueError(f"{root}: expected utterances, found none; first {skipped[0].where}: {skipped[0].why}")
+        raise ValueError(
+            f"{root}: expected utterances, found none; first {skipped[0].where}:"
+            f" {skipped[0].why}"
+        )
     if skipped:
         log.warning(
             "%s: %d of %d files left out, listed in Corpus.skipped; first %s: %s",
@@ -93,7 +107,10 @@ def _utterance(path: Path) -> Utterance | str:
     actor = path.parent.name
     match = FILE_NAME.fullmatch(path.name)
     if match is None:
-        return "expected a name 03-01-EE-II-SS-RR-AA.wav (audio, speech, emotion 01 to 08, then 01 or 02 thrice, actor)"
+        return (
+            "expected a name 03-01-EE-II-SS-RR-AA.wav (audio, speech, emotion 01 to 08,"
+            " then 01 or 02 thrice, actor)"
+        )
     emotion, intensity, statement, _, number = match.groups()
     if f"Actor_{number}" != actor:
         return f"expected a file of {actor}, the name says Actor_{number}"

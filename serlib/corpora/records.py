@@ -1,7 +1,8 @@
-"""What a corpus is made of: utterances, the segments of their alignments, and what could not be read.
+"""What a corpus is made of: utterances, the segments of their alignments, and what
+could not be read.
 
-Every reader in `serlib.corpora` returns these records, so nothing after it knows a file format.
-Taught in chapter `corpora`; used by all five papers.
+Every reader in `serlib.corpora` returns these records, so nothing after it knows a file
+format. Taught in chapter `corpora`; used by all five papers.
 """
 
 from __future__ import annotations
@@ -55,14 +56,15 @@ class Utterance:
         session: recording session, the unit that leave-one-session-out leaves out.
         dialogue: the conversation that the utterance belongs to.
         scripted: True if the words come from a script, which other sessions may repeat.
-        emotion: a full English word such as `angry` or `frustrated`; None without a label.
+        emotion: a full English word such as `angry` or `frustrated`; None without a
+            label.
         dimensions: mean (valence, activation, dominance) ratings, or None.
         text: the transcript as written.
         audio: path of the waveform.
         duration: seconds.
         words, phones: the alignment, empty where there is none.
-        script: name of the script (`script02_2`), the same in every session that plays it;
-            None for improvised speech.
+        script: name of the script (`script02_2`), the same in every session that plays
+            it; None for improvised speech.
     """
 
     id: str
@@ -97,11 +99,17 @@ class Corpus:
     skipped: list[Skip] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "utterances", sorted(self.utterances, key=lambda u: u.id))
+        object.__setattr__(
+            self, "utterances", sorted(self.utterances, key=lambda u: u.id)
+        )
         if len(self._by_id) != len(self.utterances):
             seen: set[str] = set()
-            twice = next(u.id for u in self.utterances if u.id in seen or seen.add(u.id))
-            raise ValueError(f"{self.root}: two utterances are named {twice}; ids must be unique")
+            twice = next(
+                u.id for u in self.utterances if u.id in seen or seen.add(u.id)
+            )
+            raise ValueError(
+                f"{self.root}: two utterances are named {twice}; ids must be unique"
+            )
 
     @cached_property
     def _by_id(self) -> Mapping[str, Utterance]:
@@ -123,39 +131,52 @@ class Corpus:
         return self.name.startswith("synthetic")
 
     def select(self, ids: Iterable[str]) -> Corpus:
-        """Return the corpus of the utterances named in `ids`; raise KeyError for an unknown id."""
+        """Return the corpus of the utterances named in `ids`; raise KeyError for an
+        unknown id.
+        """
         return replace(self, utterances=[self[id] for id in ids])
 
     def four_class(self) -> Corpus:
         """Return the utterances of the four classes, excited merged into happy.
 
-        yoon2018, shen2020 and krishna2020 say that they do this; xu2019 only names the four classes. On IEMOCAP it
-        gives 5,531 utterances. Utterances with another label, or none, are left out;
-        `len(corpus) - len(corpus.four_class())` says how many.
+        yoon2018, shen2020 and krishna2020 say that they do this; xu2019 only names the
+        four classes. On IEMOCAP it gives 5,531 utterances. Utterances with another
+        label, or none, are left out; `len(corpus) - len(corpus.four_class())` says how
+        many.
         """
-        merged = (replace(u, emotion=MERGED.get(u.emotion, u.emotion)) for u in self.utterances)
+        merged = (
+            replace(u, emotion=MERGED.get(u.emotion, u.emotion))
+            for u in self.utterances
+        )
         return replace(self, utterances=[u for u in merged if u.emotion in EMOTIONS])
 
     def with_texts(self, texts: Mapping[str, str]) -> Corpus:
-        """Return the corpus with other transcripts, as speech recognition would give them.
+        """Return the corpus with other transcripts, as speech recognition would give
+        them.
 
         Args:
-            texts: utterance id to transcript; ids that the corpus does not have are ignored.
+            texts: utterance id to transcript; ids that the corpus does not have are
+                ignored.
 
         Raises:
-            ValueError: if an utterance has no transcript in `texts` (an empty one is allowed).
+            ValueError: if an utterance has no transcript in `texts` (an empty one is
+                allowed).
         """
         missing = [u.id for u in self.utterances if u.id not in texts]
         if missing:
             raise ValueError(
-                f"{len(missing)} of {len(self)} utterances have no transcript, the first is {missing[0]}; "
-                "expected one for every utterance (an empty one is allowed)"
+                f"{len(missing)} of {len(self)} utterances have no transcript, the"
+                f" first is {missing[0]}; expected one for every utterance (an empty"
+                " one is allowed)"
             )
-        return replace(self, utterances=[replace(u, text=texts[u.id]) for u in self.utterances])
+        return replace(
+            self, utterances=[replace(u, text=texts[u.id]) for u in self.utterances]
+        )
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the ids and the bytes of every waveform: the same wherever the corpus lies.
+        """Hash of the ids and the bytes of every waveform: the same wherever the corpus
+        lies.
 
         Raises:
             OSError: if a waveform cannot be read.

@@ -1,7 +1,8 @@
-"""The synthetic corpus: generated on first use, read like IEMOCAP, and known to the last cue.
+"""The synthetic corpus: generated on first use, read like IEMOCAP, and known to the
+last cue.
 
-It stands in for IEMOCAP, whose licence forbids to pass it on, in all four categorical papers. Taught in chapter
-`corpora`.
+It stands in for IEMOCAP, whose licence forbids to pass it on, in all four categorical
+papers. Taught in chapter `corpora`.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
     return iemocap.read(root, name="synthetic", progress=progress)
 
 
-def make_if_absent(root: str | Path, utterances: int, seed: int = 0, progress: bool = True) -> None:
-    """Generate the corpus unless it is there; of several processes that ask at once, one does it.
+def make_if_absent(
+    root: str | Path, utterances: int, seed: int = 0, progress: bool = True
+) -> None:
+    """Generate the corpus unless it is there; of several processes that ask at once,
+    one does it.
 
     Args:
         root: the folder to generate into.
@@ -55,7 +59,8 @@ def make_if_absent(root: str | Path, utterances: int, seed: int = 0, progress: b
 
     Raises:
         RuntimeError: if the generator is not installed.
-        ValueError: if `root` holds a corpus of another size, seed or version of the generator.
+        ValueError: if `root` holds a corpus of another size, seed or version of the
+            generator.
         OSError: if `root` cannot be written.
     """
     root = Path(root)
@@ -66,12 +71,20 @@ def make_if_absent(root: str | Path, utterances: int, seed: int = 0, progress: b
     wanted = {"utterances": utterances, "seed": seed} | _generator()
     found = {name: value for name, value in about(root).items() if name in wanted}
     if found != wanted:
-        described = [", ".join(f"{name} {value}" for name, value in one.items()) for one in (wanted, found)]
-        raise ValueError("{}: expected {}, found {}; remove the folder or name another".format(root, *described))
+        described = [
+            ", ".join(f"{name} {value}" for name, value in one.items())
+            for one in (wanted, found)
+        ]
+        raise ValueError(
+            "{}: expected {}, found {}; remove the folder or name another".format(
+                root, *described
+            )
+        )
 
 
 def about(root: str | Path) -> dict[str, Any]:
-    """Return what the generator says of its tree: `utterances`, `seed`, `generator` (version), `counts` and so on.
+    """Return what the generator says of its tree: `utterances`, `seed`, `generator`
+    (version), `counts` and so on.
 
     Raises:
         FileNotFoundError: if the tree is not whole.
@@ -80,8 +93,9 @@ def about(root: str | Path) -> dict[str, Any]:
     path = Path(root) / MARKER
     if not path.is_file():
         raise FileNotFoundError(
-            f"{root} holds no complete synthetic corpus ({MARKER}, which is written last, is missing); "
-            f"make or finish it: {COMMAND} --utterances {UTTERANCES} --out {root}"
+            f"{root} holds no complete synthetic corpus ({MARKER}, which is written"
+            f" last, is missing); make or finish it: {COMMAND} --utterances"
+            f" {UTTERANCES} --out {root}"
         )
     return _json(path, ("name", "utterances", "seed"))
 
@@ -90,8 +104,9 @@ def read_cues(root: str | Path) -> pd.DataFrame:
     """Read what carries the emotion of every utterance (`cues.csv`).
 
     Returns:
-        a row per utterance, indexed by `id`, with columns `emotion`, `item`, `words`, `voice`, `stressed`, `decoy`,
-        `line`; `stressed` and `decoy` are word indices (Int64, missing where there is none), the others are strings.
+        a row per utterance, indexed by `id`, with columns `emotion`, `item`, `words`,
+        `voice`, `stressed`, `decoy`, `line`; `stressed` and `decoy` are word indices
+        (Int64, missing where there is none), the others are strings.
 
     Raises:
         FileNotFoundError: if the corpus has no such file.
@@ -101,24 +116,32 @@ def read_cues(root: str | Path) -> pd.DataFrame:
     try:
         cues = pd.read_csv(path, dtype=str, keep_default_na=False)
         if tuple(cues.columns) != CUES:
-            raise ValueError(f"expected the columns {', '.join(CUES)}, found {', '.join(cues.columns)}")
+            raise ValueError(
+                f"expected the columns {', '.join(CUES)}, found"
+                f" {', '.join(cues.columns)}"
+            )
         if (short := cues.isna().any(axis=1)).any():
-            raise ValueError(f"row {1 + int(short.argmax())} has fewer than {len(CUES)} fields")
+            raise ValueError(
+                f"row {1 + int(short.argmax())} has fewer than {len(CUES)} fields"
+            )
         for column in ("stressed", "decoy"):
             cues[column] = pd.to_numeric(cues[column].replace("", None)).astype("Int64")
         if (twice := cues.id[cues.id.duplicated()]).size:
             raise ValueError(f"two rows for {twice.iloc[0]}")
         return cues.set_index("id")
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{path} is damaged: {error}; make the corpus again: {COMMAND}") from error
+        raise ValueError(
+            f"{path} is damaged: {error}; make the corpus again: {COMMAND}"
+        ) from error
 
 
 def read_ceilings(root: str | Path) -> dict[str, Any]:
     """Read the best results that anyone could reach (`ceilings.json`).
 
     Returns:
-        subset (`all`, `improvised`, `scripted`, `plain`, `emphasis`) to observer (`text`, `voice`, `both`, `aligned`,
-        `memory`) to `{"accuracy": ..., "ua": ...}`.
+        subset (`all`, `improvised`, `scripted`, `plain`, `emphasis`) to observer
+        (`text`, `voice`, `both`, `aligned`, `memory`) to `{"accuracy": ..., "ua":
+        ...}`.
 
     Raises:
         FileNotFoundError: if the corpus has no such file.
@@ -141,17 +164,23 @@ def _make(root: Path, utterances: int, seed: int, progress: bool) -> None:
         from data_scripts import make_synthetic
     except ImportError as error:
         raise RuntimeError(
-            f"cannot make the synthetic corpus in {root}: {error}; run this from a clone of the project, or make the "
-            f"corpus there ({COMMAND} --utterances {utterances} --out {root})"
+            f"cannot make the synthetic corpus in {root}: {error}; run this from a"
+            f" clone of the project, or make the corpus there ({COMMAND} --utterances"
+            f" {utterances} --out {root})"
         ) from error
     log.info("making a synthetic corpus of %d utterances in %s", utterances, root)
-    make_synthetic.make(root, utterances=utterances, seed=seed, jobs=None, progress=progress)
+    make_synthetic.make(
+        root, utterances=utterances, seed=seed, jobs=None, progress=progress
+    )
 
 
 def _generated(root: str | Path, name: str) -> Path:
     path = Path(root) / name
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: only a synthetic corpus has it; make one: {COMMAND} --out FOLDER")
+        raise FileNotFoundError(
+            f"{path} is missing: only a synthetic corpus has it; make one: {COMMAND}"
+            " --out FOLDER"
+        )
     return path
 
 
@@ -161,5 +190,7 @@ def _json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         if not isinstance(value, dict) or not set(keys) <= value.keys():
             raise ValueError(f"expected an object with {', '.join(keys)}")
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; make the corpus again: {COMMAND}") from error
+        raise ValueError(
+            f"{path} is damaged: {error}; make the corpus again: {COMMAND}"
+        ) from error
     return value

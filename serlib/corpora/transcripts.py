@@ -1,11 +1,13 @@
 """Transcripts of a speech recogniser in place of the reference text.
 
-yoon2018 and xu2019 measure their systems on them too (the rows with `-ASR`). Taught in chapters `corpora` and
-`yoon2018`.
+yoon2018 and xu2019 measure their systems on them too (the rows with `-ASR`). Taught in
+chapters `corpora` and `yoon2018`.
 
-Any engine will do: put what it heard into a table in UTF-8 with the header `id<TAB>text` and a line per utterance, as
-`transcripts/NAME.tsv` in the folder of the corpus, and `corpora.load(..., transcripts="NAME")` reads it.
-`data_scripts/transcribe.py` does that with a wav2vec 2.0 of torchaudio, by default under the name `asr`.
+Any engine will do: put what it heard into a table in UTF-8 with the header
+`id<TAB>text` and a line per utterance, as `transcripts/NAME.tsv` in the folder of the
+corpus, and `corpora.load(..., transcripts="NAME")` reads it.
+`data_scripts/transcribe.py` does that with a wav2vec 2.0 of torchaudio, by default
+under the name `asr`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ HEADER = "id\ttext"
 
 
 def read_transcripts(path: str | Path) -> dict[str, str]:
-    r"""Read a table of transcripts: a header `id<TAB>text`, then one utterance per line, in UTF-8.
+    r"""Read a table of transcripts: a header `id<TAB>text`, then one utterance per
+    line, in UTF-8.
 
     Args:
         path: the file; the text of an utterance may be empty.
@@ -38,39 +41,54 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{where}: expected UTF-8, found {raw[:60]!r} ({error.reason})") from None
+            raise ValueError(
+                f"{where}: expected UTF-8, found {raw[:60]!r} ({error.reason})"
+            ) from None
         if number == 1:
             if line != HEADER:
-                raise ValueError(f"{where}: expected the header 'id<TAB>text', found {line!r}")
+                raise ValueError(
+                    f"{where}: expected the header 'id<TAB>text', found {line!r}"
+                )
             continue
         id, *text = line.split("\t")
         if len(text) != 1 or not id:
-            raise ValueError(f"{where}: expected 'id<TAB>text' with exactly one tab, found {line!r}")
+            raise ValueError(
+                f"{where}: expected 'id<TAB>text' with exactly one tab, found {line!r}"
+            )
         if id in texts:
-            raise ValueError(f"{where}: a second transcript of {id}, the first is in line {lines[id]}; keep one")
+            raise ValueError(
+                f"{where}: a second transcript of {id}, the first is in line"
+                f" {lines[id]}; keep one"
+            )
         texts[id], lines[id] = text[0], number
     return texts
 
 
 def with_transcripts(corpus: Corpus, source: str | Path) -> Corpus:
-    """Return the corpus with other transcripts; the alignments stay those of the reference text.
+    """Return the corpus with other transcripts; the alignments stay those of the
+    reference text.
 
     Args:
         corpus: the corpus.
-        source: the name of transcripts that come with the corpus (`asr-5.53` is `transcripts/asr-5.53.tsv` below
-            `corpus.root`), or the path of a table that `read_transcripts` reads.
+        source: the name of transcripts that come with the corpus (`asr-5.53` is
+            `transcripts/asr-5.53.tsv` below `corpus.root`), or the path of a table that
+            `read_transcripts` reads.
 
     Raises:
-        FileNotFoundError: if there is no such file; the message lists the names that there are.
+        FileNotFoundError: if there is no such file; the message lists the names that
+            there are.
         ValueError: if the table is damaged, or lacks an utterance.
     """
     folder = corpus.root / "transcripts"
     named = folder / f"{source}.tsv"
     path = named if named.is_file() else Path(source).expanduser()
     if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in folder.glob("[!.]*.tsv"))) or "none"
+        names = (
+            ", ".join(sorted(file.stem for file in folder.glob("[!.]*.tsv"))) or "none"
+        )
         raise FileNotFoundError(
-            f"no transcripts {str(source)!r}: looked for {named} and {path}; names available: {names}"
+            f"no transcripts {str(source)!r}: looked for {named} and {path}; names"
+            f" available: {names}"
         )
     texts = read_transcripts(path)
     try:

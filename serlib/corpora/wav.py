@@ -1,6 +1,8 @@
-"""How long a wav file is, from its header alone, and whether it holds what the header promises.
+"""How long a wav file is, from its header alone, and whether it holds what the header
+promises.
 
-Corpora have ten thousand of these, so nothing is decoded. Used by all five papers; taught in chapter `corpora`.
+Corpora have ten thousand of these, so nothing is decoded. Used by all five papers;
+taught in chapter `corpora`.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ def duration(path: Path) -> float:
     """Return the length of a wav file in seconds, read from its header.
 
     Args:
-        path: a RIFF wav file with uncompressed samples, any rate, any number of channels.
+        path: a RIFF wav file with uncompressed samples, any rate, any number of
+            channels.
 
     Raises:
-        ValueError: if the file is empty, not such a wav, holds no sample, or is shorter than its header promises.
-            The message does not name the file: the caller does.
+        ValueError: if the file is empty, not such a wav, holds no sample, or is shorter
+            than its header promises. The message does not name the file: the caller
+            does.
         OSError: if the file cannot be read.
     """
     with path.open("rb") as file:
@@ -29,7 +33,9 @@ def duration(path: Path) -> float:
         if not riff:
             raise ValueError("expected a wav file, found an empty one")
         if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
-            raise ValueError(f"expected a wav file (RIFF ... WAVE), found the bytes {riff!r}")
+            raise ValueError(
+                f"expected a wav file (RIFF ... WAVE), found the bytes {riff!r}"
+            )
         rate = frame = 0
         while len(chunk := file.read(8)) == 8:
             kind, size = struct.unpack("<4sI", chunk)
@@ -44,13 +50,20 @@ def duration(path: Path) -> float:
                     raise ValueError(f"expected uncompressed samples, found {found}")
             elif kind == b"data":
                 if not frame:
-                    raise ValueError("expected a `fmt ` chunk before the samples, found none")
+                    raise ValueError(
+                        "expected a `fmt ` chunk before the samples, found none"
+                    )
                 held = length - file.tell()
                 if held < size:
-                    raise ValueError(f"cut off: the header promises {size} bytes of samples, the file holds {held}")
+                    raise ValueError(
+                        f"cut off: the header promises {size} bytes of samples, the"
+                        f" file holds {held}"
+                    )
                 if size < frame:
                     raise ValueError("expected samples, found none")
                 return size // frame / rate
             else:
                 file.seek(size + size % 2, 1)
-    raise ValueError(f"cut off: expected a header with `fmt ` and `data`, found only {length} bytes")
+    raise ValueError(
+        f"cut off: expected a header with `fmt ` and `data`, found only {length} bytes"
+    )

@@ -1,6 +1,7 @@
 """Vectors of words: read from a file, or learnt.
 
-Used by yoon2018, xu2019, shen2020 and krishna2020 (text) and tzirakis2021; taught in chapter `yoon2018`.
+Used by yoon2018, xu2019, shen2020 and krishna2020 (text) and tzirakis2021; taught in
+chapter `yoon2018`.
 """
 
 from __future__ import annotations

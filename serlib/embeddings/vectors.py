@@ -1,4 +1,5 @@
-"""Word vectors from GloVe's text files, and the rows that an embedding layer starts from.
+"""Word vectors from GloVe's text files, and the rows that an embedding layer starts
+from.
 
 yoon2018, xu2019, shen2020 and krishna2020 use GloVe; taught in chapter `yoon2018`.
 """
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEVIATION = 0.25 / 3**0.5
-"""Of the vectors drawn for tokens without one: as wide as the uniform (-0.25, 0.25) of yoon2018's code."""
+"""Of the vectors drawn for tokens without one: as wide as the uniform (-0.25, 0.25) of
+yoon2018's code.
+"""
 
 
 def read_glove(
@@ -38,13 +41,16 @@ def read_glove(
 ) -> dict[str, np.ndarray]:
     """Read the vectors of some tokens from a GloVe text file.
 
-    The file is read line by line, whatever its size, and only the rows asked for are kept. They are also kept in the
-    cache, for this file (by size and time of change) and these tokens, so the next call takes no time. A token may hold
-    spaces: the last `dims` fields of a line are the numbers, unless the one before them reads as a number too: then the
-    line counts as malformed. Of two lines for one token the first counts.
+    The file is read line by line, whatever its size, and only the rows asked for are
+    kept. They are also kept in the cache, for this file (by size and time of change)
+    and these tokens, so the next call takes no time. A token may hold spaces: the last
+    `dims` fields of a line are the numbers, unless the one before them reads as a
+    number too: then the line counts as malformed. Of two lines for one token the first
+    counts.
 
     Args:
-        path: for instance `glove.840B.300d.txt`: lines of a token and its numbers, a space between.
+        path: for instance `glove.840B.300d.txt`: lines of a token and its numbers, a
+            space between.
         tokens: whose vectors to keep.
         dims: numbers per line.
         cache: folder to keep the rows in; None for `cache_folder() / "vectors"`.
@@ -55,15 +61,18 @@ def read_glove(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a line is not a token and `dims` numbers; the message names the line. The numbers of rows that
-            were not asked for are counted, not read.
+        ValueError: if a line is not a token and `dims` numbers; the message names the
+            line. The numbers of rows that were not asked for are counted, not read.
 
     Example:
         >>> vectors = read_glove("glove.840B.300d.txt", vocabulary.tokens)
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected GloVe vectors, found no file; fetch it from nlp.stanford.edu/data")
+        raise FileNotFoundError(
+            f"{path}: expected GloVe vectors, found no file; fetch it from"
+            " nlp.stanford.edu/data"
+        )
     wanted = {token.encode(): token for token in tokens}
     folder = cache_folder() / "vectors" if cache is None else Path(cache)
     kept = folder / f"{_key(path, wanted, dims)}.npz"
@@ -79,7 +88,9 @@ def read_glove(
 
 def _key(path: Path, wanted: Collection[bytes], dims: int) -> str:
     status = path.stat()
-    digest = hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns} {dims}".encode(), digest_size=10)
+    digest = hashlib.blake2b(
+        f"{status.st_size} {status.st_mtime_ns} {dims}".encode(), digest_size=10
+    )
     for token in sorted(wanted):
         digest.update(len(token).to_bytes(8, "little") + token)
     return digest.hexdigest()
@@ -97,9 +108,17 @@ def _read_kept(kept: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def _stream(path: Path, wanted: Mapping[bytes, str], dims: int, progress: bool) -> dict[str, np.ndarray]:
+def _stream(
+    path: Path, wanted: Mapping[bytes, str], dims: int, progress: bool
+) -> dict[str, np.ndarray]:
     vectors: dict[str, np.ndarray] = {}
-    bar = tqdm(desc=path.name, total=os.path.getsize(path), unit="B", unit_scale=True, disable=not progress)
+    bar = tqdm(
+        desc=path.name,
+        total=os.path.getsize(path),
+        unit="B",
+        unit_scale=True,
+        disable=not progress,
+    )
     with path.open("rb", buffering=1 << 20) as file, bar:
         unseen = 0
         for number, line in enumerate(file, start=1):
@@ -109,9 +128,16 @@ def _stream(path: Path, wanted: Mapping[bytes, str], dims: int, progress: bool) 
                 unseen = 0
             line = line.rstrip(b"\r\n ")
             spaces = line.count(b" ")
-            end = line.find(b" ") if spaces == dims else len(line.rsplit(b" ", dims)[0])  # of the token
-            if spaces < dims or (spaces > dims and _is_number(line[:end].rpartition(b" ")[2])):
-                raise ValueError(f"{path}:{number}: expected a token and {dims} numbers, found {spaces} numbers")
+            end = (
+                line.find(b" ") if spaces == dims else len(line.rsplit(b" ", dims)[0])
+            )  # of the token
+            if spaces < dims or (
+                spaces > dims and _is_number(line[:end].rpartition(b" ")[2])
+            ):
+                raise ValueError(
+                    f"{path}:{number}: expected a token and {dims} numbers, found"
+                    f" {spaces} numbers"
+                )
             token = wanted.get(line[:end])
             if token is not None and token not in vectors:
                 vectors[token] = _numbers(line[end:], path, number)
@@ -131,9 +157,13 @@ def _numbers(fields: bytes, path: Path, number: int) -> np.ndarray:
     try:
         vector = np.array([float(field) for field in fields.split()], dtype=np.float32)
     except ValueError as error:
-        raise ValueError(f"{path}:{number}: expected numbers after the token: {error}") from error
+        raise ValueError(
+            f"{path}:{number}: expected numbers after the token: {error}"
+        ) from error
     if not np.isfinite(vector).all():
-        raise ValueError(f"{path}:{number}: expected finite numbers, found NaN or infinity")
+        raise ValueError(
+            f"{path}:{number}: expected finite numbers, found NaN or infinity"
+        )
     return vector
 
 
@@ -146,25 +176,40 @@ def rows_for(
         vocabulary: whose tokens, in order.
         vectors: token to (dims,), from `read_glove` or from training.
         dims: size of a vector.
-        seed: of the normal distribution (mean 0, deviation `DEVIATION`) that tokens without a vector are drawn from.
+        seed: of the normal distribution (mean 0, deviation `DEVIATION`) that tokens
+            without a vector are drawn from.
 
     Returns:
-        (len(vocabulary), dims) float32 with zeros for `PAD`, and how many tokens have a vector.
+        (len(vocabulary), dims) float32 with zeros for `PAD`, and how many tokens have a
+        vector.
 
     Raises:
         ValueError: if a vector is not (dims,).
     """
     import torch
 
-    rows = torch.randn(len(vocabulary), dims, generator=torch.Generator().manual_seed(seed)) * DEVIATION
+    rows = (
+        torch.randn(
+            len(vocabulary), dims, generator=torch.Generator().manual_seed(seed)
+        )
+        * DEVIATION
+    )
     rows[PAD] = 0.0
     found = 0
     for number, token in enumerate(vocabulary.tokens):
         if number != PAD and token in vectors:
             vector = np.asarray(vectors[token], dtype=np.float32)
             if vector.shape != (dims,):
-                raise ValueError(f"the vector of {token!r}: expected shape ({dims},), found {vector.shape}")
+                raise ValueError(
+                    f"the vector of {token!r}: expected shape ({dims},), found"
+                    f" {vector.shape}"
+                )
             rows[number] = torch.from_numpy(vector.copy())
             found += 1
-    logger.info("%d of %d tokens have a vector (%.1f %%)", found, len(vocabulary), 100 * found / len(vocabulary))
+    logger.info(
+        "%d of %d tokens have a vector (%.1f %%)",
+        found,
+        len(vocabulary),
+        100 * found / len(vocabulary),
+    )
     return rows, found

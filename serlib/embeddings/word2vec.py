@@ -1,8 +1,9 @@
 """Word vectors learnt from the texts that a system trains on, with Word2Vec.
 
-Source: Mikolov et al. 2013, "Efficient estimation of word representations in vector space" (skip-gram) and
-"Distributed representations of words and phrases and their compositionality" (negative samples). An alternative to
-GloVe for the systems that read text.
+Source: Mikolov et al. 2013, "Efficient estimation of word representations in vector
+space" (skip-gram) and "Distributed representations of words and phrases and their
+compositionality" (negative samples). An alternative to GloVe for the systems that read
+text.
 """
 
 from __future__ import annotations
@@ -18,20 +19,34 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 SETTINGS: Mapping[str, Any] = MappingProxyType(
-    {"sg": 1, "window": 5, "negative": 5, "min_count": 2, "sample": 1e-3, "epochs": 30, "alpha": 0.025, "seed": 0}
+    {
+        "sg": 1,
+        "window": 5,
+        "negative": 5,
+        "min_count": 2,
+        "sample": 1e-3,
+        "epochs": 30,
+        "alpha": 0.025,
+        "seed": 0,
+    }
 )
-"""Of gensim's Word2Vec: skip-gram, five words to each side, five negative samples; words that occur once get no vector,
-as they get no row of their own in the vocabulary. A few thousand utterances are little to learn from: 30 epochs."""
+"""Of gensim's Word2Vec: skip-gram, five words to each side, five negative samples;
+words that occur once get no vector, as they get no row of their own in the vocabulary.
+A few thousand utterances are little to learn from: 30 epochs.
+"""
 
 
-def train_word2vec(texts: Iterable[Iterable[str]], dims: int, **changes: Any) -> dict[str, np.ndarray]:
+def train_word2vec(
+    texts: Iterable[Iterable[str]], dims: int, **changes: Any
+) -> dict[str, np.ndarray]:
     """Learn a vector for every word of some texts that occurs at least twice.
 
-    The same texts in the same order give the same vectors, whatever the process: a single thread computes, and nothing
-    depends on Python's hash of strings.
+    The same texts in the same order give the same vectors, whatever the process: a
+    single thread computes, and nothing depends on Python's hash of strings.
 
     Args:
-        texts: the tokens of each, of training utterances only: a word of a test text must not get a vector from it.
+        texts: the tokens of each, of training utterances only: a word of a test text
+            must not get a vector from it.
         dims: numbers per vector.
         changes: other values for some of `SETTINGS`.
 
@@ -39,7 +54,8 @@ def train_word2vec(texts: Iterable[Iterable[str]], dims: int, **changes: Any) ->
         token to (dims,) float32, sorted by token; empty if no word occurs often enough.
 
     Raises:
-        ValueError: for a setting that is not one of `SETTINGS`, or if `dims` is not positive.
+        ValueError: for a setting that is not one of `SETTINGS`, or if `dims` is not
+            positive.
 
     Example:
         >>> vectors = train_word2vec((tokens[id] for id in split.train), dims=100)
@@ -48,12 +64,15 @@ def train_word2vec(texts: Iterable[Iterable[str]], dims: int, **changes: Any) ->
 
     if unknown := sorted(changes.keys() - SETTINGS.keys()):
         raise ValueError(
-            f"no setting of Word2Vec is called {', '.join(unknown)}; expected some of {', '.join(SETTINGS)}"
+            f"no setting of Word2Vec is called {', '.join(unknown)}; expected some of"
+            f" {', '.join(SETTINGS)}"
         )
     if dims < 1:
         raise ValueError(f"expected at least one number per vector, got dims={dims}")
     texts = [list(tokens) for tokens in texts]
-    model = Word2Vec(vector_size=dims, workers=1, hashfxn=_hash, **{**SETTINGS, **changes})
+    model = Word2Vec(
+        vector_size=dims, workers=1, hashfxn=_hash, **{**SETTINGS, **changes}
+    )
     model.build_vocab(texts)
     logger.info("word2vec: %d texts, %d words with a vector", len(texts), len(model.wv))
     if not len(model.wv):
@@ -63,7 +82,9 @@ def train_word2vec(texts: Iterable[Iterable[str]], dims: int, **changes: Any) ->
 
 
 def settings() -> dict[str, Any]:
-    """Return everything but texts and size that the vectors depend on, for the key of a run."""
+    """Return everything but texts and size that the vectors depend on, for the key of a
+    run.
+    """
     import gensim
 
     return {"word2vec": dict(SETTINGS), "gensim": gensim.__version__}

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from serlib.features.cache import FeatureTable, feature_table
 from serlib.features.feature import Feature
 from serlib.features.mfcc import MFCC, MFCC_15MS, MFCC_NAMES, mfcc, mfcc_15ms
-from serlib.features.prosody import CONTOUR_NAMES, PROSODY, PROSODY_NAMES, contours, prosody
+from serlib.features.prosody import (
+    CONTOUR_NAMES,
+    PROSODY,
+    PROSODY_NAMES,
+    contours,
+    prosody,
+)
 from serlib.features.short_term import SHORT_TERM, SHORT_TERM_NAMES, short_term
 from serlib.features.text import PAD, UNK, Vocabulary, tokenize
 from serlib.features.waveform import RATE, read_waveform
@@ -48,14 +54,22 @@ __all__ = [
     "tokenize",
 ]
 
-FEATURES: dict[str, Feature] = {feature.name: feature for feature in (MFCC, MFCC_15MS, PROSODY, SHORT_TERM)}
+FEATURES: dict[str, Feature] = {
+    feature.name: feature for feature in (MFCC, MFCC_15MS, PROSODY, SHORT_TERM)
+}
 """Every feature that `extract` knows."""
 
 
 def extract(
-    corpus: Corpus, name: str, *, cache: str | Path | None = None, jobs: int | None = None, progress: bool = True
+    corpus: Corpus,
+    name: str,
+    *,
+    cache: str | Path | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
 ) -> FeatureTable:
-    """Return a feature of every utterance of a corpus; what is not in the cache is computed first.
+    """Return a feature of every utterance of a corpus; what is not in the cache is
+    computed first.
 
     Args:
         corpus: whose utterances.
@@ -65,10 +79,12 @@ def extract(
         progress: show a progress bar.
 
     Returns:
-        a mapping from utterance id to memory-mapped float32, (frames, dims) or (dims,), all finite.
+        a mapping from utterance id to memory-mapped float32, (frames, dims) or (dims,),
+        all finite.
 
     Raises:
-        ValueError: for an unknown name; if an utterance cannot be read or its features are not finite.
+        ValueError: for an unknown name; if an utterance cannot be read or its features
+            are not finite.
         OSError: if a file is missing or the cache cannot be written.
         RuntimeError: if openSMILE fails or a process dies.
 
@@ -78,13 +94,17 @@ def extract(
         (194, 39)
     """
     if name not in FEATURES:
-        raise ValueError(f"unknown feature {name!r}; expected one of {', '.join(FEATURES)}")
+        raise ValueError(
+            f"unknown feature {name!r}; expected one of {', '.join(FEATURES)}"
+        )
     folder = cache_folder() / "features" if cache is None else Path(cache)
     return feature_table(corpus, FEATURES[name], folder, jobs=jobs, progress=progress)
 
 
 def __getattr__(name: str) -> object:
-    """Import what needs torch when it is asked for: the processes that run openSMILE do without torch's memory."""
+    """Import what needs torch when it is asked for: the processes that run openSMILE do
+    without torch's memory.
+    """
     if name == "mfcc_batch":
         from serlib.features.batched import mfcc_batch
 

@@ -1,4 +1,5 @@
-"""Features of a whole corpus, computed once by all cores, kept on disk and read without loading.
+"""Features of a whole corpus, computed once by all cores, kept on disk and read without
+loading.
 
 Used by all five papers; taught in chapter `features`.
 """
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHARD = 256
-"""Utterances per file. What an interruption costs, and what is in memory at a time: 20 MB of MFCC."""
+"""Utterances per file. What an interruption costs, and what is in memory at a time: 20
+MB of MFCC.
+"""
 
 PER_JOB = 32
-"""Fewer utterances than this are not worth another process, which takes a second to start."""
+"""Fewer utterances than this are not worth another process, which takes a second to
+start.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,11 @@ class Shard:
 
 
 class FeatureTable(Mapping[str, np.ndarray]):
-    """The features of every utterance of a corpus, memory-mapped: a row is read when it is looked at.
+    """The features of every utterance of a corpus, memory-mapped: a row is read when it
+    is looked at.
 
-    `table[id]` is float32 and read-only: (frames, dims) of a feature per frame, (dims,) of one per utterance.
+    `table[id]` is float32 and read-only: (frames, dims) of a feature per frame, (dims,)
+    of one per utterance.
 
     Attributes:
         feature: what the numbers are.
@@ -71,7 +78,9 @@ class FeatureTable(Mapping[str, np.ndarray]):
         self.dims = feature.dims
         self._where: dict[str, tuple[np.ndarray, int, int]] = {}
         for shard in shards:
-            rows = np.load(folder / shard.file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            rows = np.load(folder / shard.file, mmap_mode="r", allow_pickle=False).view(
+                np.ndarray
+            )
             stops = accumulate(shard.lengths)
             for id, length, stop in zip(shard.ids, shard.lengths, stops, strict=True):
                 self._where[id] = rows, stop - length, stop
@@ -87,36 +96,51 @@ class FeatureTable(Mapping[str, np.ndarray]):
         return len(self._where)
 
     def __repr__(self) -> str:
-        return f"FeatureTable({self.feature.name}, {len(self)} utterances, dims={self.dims}, {self.folder})"
+        return (
+            f"FeatureTable({self.feature.name}, {len(self)} utterances,"
+            f" dims={self.dims}, {self.folder})"
+        )
 
 
 def feature_table(
-    corpus: Corpus, feature: Feature, cache: Path, *, jobs: int | None = None, progress: bool = True
+    corpus: Corpus,
+    feature: Feature,
+    cache: Path,
+    *,
+    jobs: int | None = None,
+    progress: bool = True,
 ) -> FeatureTable:
     """Return the features of a corpus, computing what is not in the cache.
 
-    A table is a folder of shards and an `index.json`, which is rewritten after each shard, so it only ever names whole
-    ones: after an interruption the work goes on with the first shard that is missing. The folder's name is a hash of
-    everything that the numbers depend on: the corpus's ids and waveforms, the feature's settings, columns and version.
-    Each shard is checked against its checksum whenever the table is opened (CRC-32: 4 GB a second
-    once the file is in memory), and a damaged one is computed again. Two processes that want the same table at once:
-    one makes it, the other waits.
+    A table is a folder of shards and an `index.json`, which is rewritten after each
+    shard, so it only ever names whole ones: after an interruption the work goes on with
+    the first shard that is missing. The folder's name is a hash of everything that the
+    numbers depend on: the corpus's ids and waveforms, the feature's settings, columns
+    and version. Each shard is checked against its checksum whenever the table is opened
+    (CRC-32: 4 GB a second once the file is in memory), and a damaged one is computed
+    again. Two processes that want the same table at once: one makes it, the other
+    waits.
 
     Args:
         corpus: whose utterances.
         feature: which numbers.
         cache: folder of all tables.
-        jobs: processes; None for as many as there are cores. 1 computes in this process.
+        jobs: processes; None for as many as there are cores. 1 computes in this
+            process.
         progress: show a progress bar.
 
     Raises:
-        ValueError: if an utterance cannot be read, or its features are not finite; the message names the file.
-            Nothing is left out silently; shards that were complete are kept.
+        ValueError: if an utterance cannot be read, or its features are not finite; the
+            message names the file. Nothing is left out silently; shards that were
+            complete are kept.
         RuntimeError: if a process dies.
         OSError: if the cache cannot be written.
     """
     folder = cache / f"{feature.name}-{_key(corpus, feature)}"
-    parts = [corpus.utterances[start : start + SHARD] for start in range(0, len(corpus), SHARD)]
+    parts = [
+        corpus.utterances[start : start + SHARD]
+        for start in range(0, len(corpus), SHARD)
+    ]
     shards, _ = _whole_shards(folder, parts, feature)
     if None in shards or not (folder / "index.json").is_file():
         with locked(folder):
@@ -128,17 +152,32 @@ def feature_table(
 
 
 def _key(corpus: Corpus, feature: Feature) -> str:
-    depends = [feature.name, feature.version, feature.columns, feature.settings(), corpus.fingerprint]
-    return hashlib.blake2b(json.dumps(depends, sort_keys=True).encode(), digest_size=10).hexdigest()
+    depends = [
+        feature.name,
+        feature.version,
+        feature.columns,
+        feature.settings(),
+        corpus.fingerprint,
+    ]
+    return hashlib.blake2b(
+        json.dumps(depends, sort_keys=True).encode(), digest_size=10
+    ).hexdigest()
 
 
-def _whole_shards(folder: Path, parts: list[list[Utterance]], feature: Feature) -> tuple[list[Shard | None], list[str]]:
-    """Read the index and check every shard: what is there (None where nothing usable is), and what is wrong with it."""
+def _whole_shards(
+    folder: Path, parts: list[list[Utterance]], feature: Feature
+) -> tuple[list[Shard | None], list[str]]:
+    """Read the index and check every shard: what is there (None where nothing usable
+    is), and what is wrong with it.
+    """
     shards: list[Shard | None] = [None] * len(parts)
     complaints: list[str] = []
     index = folder / "index.json"
     try:
-        listed = [Shard(**entry) if entry else None for entry in json.loads(index.read_text("utf-8"))["shards"]]
+        listed = [
+            Shard(**entry) if entry else None
+            for entry in json.loads(index.read_text("utf-8"))["shards"]
+        ]
     except (FileNotFoundError, NotADirectoryError):
         return shards, complaints
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -147,10 +186,19 @@ def _whole_shards(folder: Path, parts: list[list[Utterance]], feature: Feature) 
         if shard is None:
             continue
         if shard.ids != [u.id for u in part] or shard.file != _file(number):
-            complaints.append(f"{index} is damaged (shard {number} is of other utterances)")
+            complaints.append(
+                f"{index} is damaged (shard {number} is of other utterances)"
+            )
         elif (found := _checksum(folder / shard.file)) != shard.checksum:
-            complaints.append(f"{folder / shard.file} is damaged (checksum {found}, expected {shard.checksum})")
-        elif not _fits(shard, np.load(folder / shard.file, mmap_mode="r", allow_pickle=False).shape, feature):
+            complaints.append(
+                f"{folder / shard.file} is damaged (checksum {found}, expected"
+                f" {shard.checksum})"
+            )
+        elif not _fits(
+            shard,
+            np.load(folder / shard.file, mmap_mode="r", allow_pickle=False).shape,
+            feature,
+        ):
             complaints.append(f"{index} is damaged (shard {number} has other lengths)")
         else:
             shards[number] = shard
@@ -162,11 +210,18 @@ def _file(number: int) -> str:
 
 
 def _fits(shard: Shard, shape: tuple[int, ...], feature: Feature) -> bool:
-    """Whether the lengths that an index gives are those of some utterances in an array of this shape."""
+    """Whether the lengths that an index gives are those of some utterances in an array
+    of this shape.
+    """
     plain = all(
-        isinstance(length, int) and 0 < length <= (shape[0] if feature.per_frame else 1) for length in shard.lengths
+        isinstance(length, int) and 0 < length <= (shape[0] if feature.per_frame else 1)
+        for length in shard.lengths
     )
-    return plain and len(shard.lengths) == len(shard.ids) and (sum(shard.lengths), feature.dims) == shape
+    return (
+        plain
+        and len(shard.lengths) == len(shard.ids)
+        and (sum(shard.lengths), feature.dims) == shape
+    )
 
 
 def _checksum(path: Path) -> int | None:
@@ -190,7 +245,9 @@ def _complete(
     progress: bool,
 ) -> None:
     """Compute the shards that are None and write them, the index after each."""
-    for stale in folder.glob(".*.part*"):  # of a process that was killed; nobody else writes here now
+    for stale in folder.glob(
+        ".*.part*"
+    ):  # of a process that was killed; nobody else writes here now
         stale.unlink()
     missing = [number for number, shard in enumerate(shards) if shard is None]
     paths = [u.audio for number in missing for u in parts[number]]
@@ -213,14 +270,18 @@ def _complete(
         _write_index(folder, shards, feature)
 
 
-def _write_shard(folder: Path, number: int, part: list[Utterance], blocks: list[np.ndarray]) -> Shard:
+def _write_shard(
+    folder: Path, number: int, part: list[Utterance], blocks: list[np.ndarray]
+) -> Shard:
     path = folder / _file(number)
     content = io.BytesIO()  # NumPy's own way to a file does not say why it cannot write
     np.save(content, np.concatenate(blocks), allow_pickle=False)
     with atomic(path) as temporary:
         temporary.write_bytes(content.getbuffer())
     checksum = zlib.crc32(content.getbuffer())
-    return Shard(path.name, checksum, [u.id for u in part], [len(block) for block in blocks])
+    return Shard(
+        path.name, checksum, [u.id for u in part], [len(block) for block in blocks]
+    )
 
 
 def _write_index(folder: Path, shards: list[Shard | None], feature: Feature) -> None:
@@ -236,8 +297,12 @@ def _write_index(folder: Path, shards: list[Shard | None], feature: Feature) -> 
     )
 
 
-def _compute_all(feature: Feature, paths: list[Path], jobs: int | None) -> Iterator[np.ndarray]:
-    """The (rows, dims) of each file, in order, by several processes if there are enough files."""
+def _compute_all(
+    feature: Feature, paths: list[Path], jobs: int | None
+) -> Iterator[np.ndarray]:
+    """The (rows, dims) of each file, in order, by several processes if there are enough
+    files.
+    """
     jobs = min(jobs or os.cpu_count() or 1, max(1, len(paths) // PER_JOB))
     if jobs == 1:
         yield from (_compute(feature, path) for path in paths)
@@ -250,8 +315,8 @@ def _compute_all(feature: Feature, paths: list[Path], jobs: int | None) -> Itera
         yield from parallel.run(tasks, jobs, batch_size=4, pre_dispatch=8 * jobs)
     except TerminatedWorkerError as error:
         raise RuntimeError(
-            f"a process that computed {feature.name} died; it may have run out of memory. "
-            "What was complete is kept; try again with jobs=1"
+            f"a process that computed {feature.name} died; it may have run out of"
+            " memory. What was complete is kept; try again with jobs=1"
         ) from error
 
 
@@ -263,7 +328,13 @@ def _compute(feature: Feature, path: Path) -> np.ndarray:
         raise RuntimeError(f"{path}: {error}") from error
     rows = values if feature.per_frame else values[None]
     if rows.ndim != 2 or not len(rows) or rows.shape[1] != feature.dims:
-        raise ValueError(f"{path}: expected {feature.name} of {feature.dims} columns, found shape {values.shape}")
+        raise ValueError(
+            f"{path}: expected {feature.name} of {feature.dims} columns, found shape"
+            f" {values.shape}"
+        )
     if not np.isfinite(rows).all():
-        raise ValueError(f"{path}: {feature.name} is NaN or infinite in {(~np.isfinite(rows)).sum()} places")
+        raise ValueError(
+            f"{path}: {feature.name} is NaN or infinite in {(~np.isfinite(rows)).sum()}"
+            " places"
+        )
     return rows

@@ -1,4 +1,5 @@
-"""What a feature is: its columns, how to compute them from a waveform, and what they depend on.
+"""What a feature is: its columns, how to compute them from a waveform, and what they
+depend on.
 
 Used by all five papers; taught in chapter `features`.
 """
@@ -18,11 +19,13 @@ class Feature:
 
     Attributes:
         name: key in `serlib.features.FEATURES`.
-        columns: a name for each number of a frame (or of an utterance), for figures and tables.
+        columns: a name for each number of a frame (or of an utterance), for figures and
+            tables.
         per_frame: True for (frames, dims), False for (dims,).
-        extract: takes a waveform, (samples,) float32 at 16 kHz, and returns the numbers as float32.
-        settings: returns everything else that the numbers depend on; goes into the key of the cache, as do the
-            columns and the version.
+        extract: takes a waveform, (samples,) float32 at 16 kHz, and returns the numbers
+            as float32.
+        settings: returns everything else that the numbers depend on; goes into the key
+            of the cache, as do the columns and the version.
         version: raised whenever a change to the code changes the numbers.
     """
 

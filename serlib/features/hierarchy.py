@@ -1,19 +1,25 @@
-"""Which frames are a phoneme, which phonemes are a word, and which word of the sound is which word of the text.
+"""Which frames are a phoneme, which phonemes are a word, and which word of the sound is
+which word of the text.
 
 Shen et al. 2020 (WISE), sections 3.1 and 3.2. Taught in chapter `shen2020`.
 
 What the paper leaves to the forced alignment is decided here:
 
-- A frame belongs to a phoneme if its middle lies within it; a phoneme too short for that has the frame nearest to its
-  own middle. Frames of silence, laughter and noise belong to none and are not heard.
-- A phoneme belongs to the word that it overlaps longest, the earlier of two; one that overlaps none is left out.
+- A frame belongs to a phoneme if its middle lies within it; a phoneme too short for
+  that has the frame nearest to its own middle. Frames of silence, laughter and noise
+  belong to none and are not heard.
+- A phoneme belongs to the word that it overlaps longest, the earlier of two; one that
+  overlaps none is left out.
 - A word without phonemes is a single phoneme.
-- Of a phoneme the first 64 frames count, of a word the first 14 phonemes, of an utterance the first 128 words.
-- A token belongs to the word that `serlib.features.spans.token_words` finds for it. Tokens that nobody says, such as
-  punctuation marks, and tokens without a word have no sound to go with and are left out. Two pieces of one word, such
-  as `do` and `n't`, both go with the whole word.
+- Of a phoneme the first 64 frames count, of a word the first 14 phonemes, of an
+  utterance the first 128 words.
+- A token belongs to the word that `serlib.features.spans.token_words` finds for it.
+  Tokens that nobody says, such as punctuation marks, and tokens without a word have no
+  sound to go with and are left out. Two pieces of one word, such as `do` and `n't`,
+  both go with the whole word.
 - If no token at all has a word, tokens and words are paired in even steps.
-- An utterance without aligned words is divided evenly among its spoken tokens, each of them a word.
+- An utterance without aligned words is divided evenly among its spoken tokens, each of
+  them a word.
 """
 
 from __future__ import annotations
@@ -34,7 +40,9 @@ HOP, WINDOW = 240, 400
 """Samples from one frame to the next (15 ms), and of a frame (25 ms)."""
 
 MAX_FRAMES, MAX_PHONES, MAX_WORDS = 64, 14, 128
-"""Frames of a phoneme, phonemes of a word, words of an utterance (section 4.2); what comes after is left out."""
+"""Frames of a phoneme, phonemes of a word, words of an utterance (section 4.2); what
+comes after is left out.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,13 +54,15 @@ class Counts:
         unaligned_utterances: those without an aligned word, divided evenly.
         words: of the alignment.
         wordless_tokens: spoken tokens that are not in the alignment, and so left out.
-        unclaimed_words: words that no token belongs to: only a system without text hears them.
+        unclaimed_words: words that no token belongs to: only a system without text
+            hears them.
         phoneless_words: words that count as a single phoneme for want of any.
         lost_words: words after the 128th, or that begin after the last frame.
         phones: of the alignment.
         stray_phones: phonemes that overlap no word.
         divided_phones: phonemes that overlap more than one word.
-        short_phones: phonemes that have no frame with its middle within, and so the nearest one.
+        short_phones: phonemes that have no frame with its middle within, and so the
+            nearest one.
         long_phones: phonemes of more than 64 frames.
         lost_phones: phonemes after the 14th of a word.
     """
@@ -72,20 +82,28 @@ class Counts:
     lost_phones: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        return Counts(
+            *(
+                getattr(self, one.name) + getattr(other, one.name)
+                for one in fields(self)
+            )
+        )
 
 
-def phones(utterance: Utterance, *, stride: int = 1, max_frames: int | None = None) -> np.ndarray:
+def phones(
+    utterance: Utterance, *, stride: int = 1, max_frames: int | None = None
+) -> np.ndarray:
     """Find the frames of every phoneme and the word that it belongs to.
 
     Args:
         utterance: with its alignment, if it has one.
-        stride: frames that are averaged to one, as `Settings.frame_stride`; rows count the averages.
+        stride: frames that are averaged to one, as `Settings.frame_stride`; rows count
+            the averages.
         max_frames: frames of 15 ms that there are at most, as `Settings.max_frames`.
 
     Returns:
-        (phonemes, 3) int64, word after word: first frame, number of frames (1 to 64, fewer with a stride), and number
-        of the word; every word has at least one.
+        (phonemes, 3) int64, word after word: first frame, number of frames (1 to 64,
+        fewer with a stride), and number of the word; every word has at least one.
 
     Raises:
         ValueError: if stride or max_frames is not positive.
@@ -95,34 +113,56 @@ def phones(utterance: Utterance, *, stride: int = 1, max_frames: int | None = No
 
 
 def pairs(
-    utterance: Utterance, *, stride: int = 1, max_frames: int | None = None, max_tokens: int | None = None
+    utterance: Utterance,
+    *,
+    stride: int = 1,
+    max_frames: int | None = None,
+    max_tokens: int | None = None,
 ) -> np.ndarray:
-    """Find the pairs of a written and a spoken word, the steps of both LSTMs (section 3.1).
+    """Find the pairs of a written and a spoken word, the steps of both LSTMs (section
+    3.1).
 
     Args:
         utterance, stride, max_frames: as for `phones`.
         max_tokens: tokens after this many are left out, as `Settings.max_tokens`.
 
     Returns:
-        (pairs, 2) int64: number of the token and number of the word, neither falling; at least one pair, at most 128.
+        (pairs, 2) int64: number of the token and number of the word, neither falling;
+        at least one pair, at most 128.
     """
-    tokens, words = tokenize(utterance.text)[:max_tokens], _words(utterance, _Grid.of(utterance, stride, max_frames))
-    places = token_words(tokens, utterance.words) if utterance.words else _evenly(tokens)
+    tokens, words = (
+        tokenize(utterance.text)[:max_tokens],
+        _words(utterance, _Grid.of(utterance, stride, max_frames)),
+    )
+    places = (
+        token_words(tokens, utterance.words) if utterance.words else _evenly(tokens)
+    )
     found = np.flatnonzero((places >= 0) & (places < len(words)))
     if len(found):
         return np.stack([found, places[found]], axis=1)[:MAX_WORDS]
     steps = np.arange(min(MAX_WORDS, max(len(tokens), len(words))))
-    return np.stack([steps * max(1, len(tokens)) // len(steps), steps * len(words) // len(steps)], axis=1)
+    return np.stack(
+        [steps * max(1, len(tokens)) // len(steps), steps * len(words) // len(steps)],
+        axis=1,
+    )
 
 
-def spoken_words(utterance: Utterance, *, stride: int = 1, max_frames: int | None = None) -> np.ndarray:
-    """Return the steps of an LSTM that only hears: as `pairs`, but every word once, all with token 0."""
+def spoken_words(
+    utterance: Utterance, *, stride: int = 1, max_frames: int | None = None
+) -> np.ndarray:
+    """Return the steps of an LSTM that only hears: as `pairs`, but every word once, all
+    with token 0.
+    """
     numbers = np.arange(len(_words(utterance, _Grid.of(utterance, stride, max_frames))))
     return np.stack([np.zeros_like(numbers), numbers], axis=1)
 
 
 def count(
-    utterances: Iterable[Utterance], *, stride: int = 1, max_frames: int | None = None, max_tokens: int | None = None
+    utterances: Iterable[Utterance],
+    *,
+    stride: int = 1,
+    max_frames: int | None = None,
+    max_tokens: int | None = None,
 ) -> Counts:
     """Count how often each of the decisions at the top of this module was taken.
 
@@ -152,8 +192,9 @@ def count(
 
 @dataclass(frozen=True)
 class _Grid:
-    """The frames of an utterance, after `frame_stride`: `steps` of them, the middle of number n at `middle + n step`
-    seconds."""
+    """The frames of an utterance, after `frame_stride`: `steps` of them, the middle of
+    number n at `middle + n step` seconds.
+    """
 
     steps: int
     step: float
@@ -163,7 +204,10 @@ class _Grid:
     @classmethod
     def of(cls, utterance: Utterance, stride: int, max_frames: int | None) -> _Grid:
         if stride < 1 or (max_frames is not None and max_frames < 1):
-            raise ValueError(f"expected a positive stride and max_frames, found {stride} and {max_frames}")
+            raise ValueError(
+                f"expected a positive stride and max_frames, found {stride} and"
+                f" {max_frames}"
+            )
         samples = max(SHORTEST_15MS, round(utterance.duration * RATE))
         frames = 1 + (samples - WINDOW) // HOP
         frames = frames if max_frames is None else min(frames, max_frames)
@@ -175,18 +219,27 @@ class _Grid:
         """Seconds after which nothing is heard any more."""
         return self.middle + (self.steps - 0.5) * self.step
 
-    def frames(self, segments: Iterable[Segment], most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the first frame and the number of frames of each segment, and how many there were inside.
+    def frames(
+        self, segments: Iterable[Segment], most: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the first frame and the number of frames of each segment, and how many
+        there were inside.
 
         Args:
             segments: stretches of time.
             most: frames of 15 ms that are kept.
         """
-        start, end = np.array([(one.start, one.end) for one in segments]).reshape(-1, 2).T
-        place = np.round((np.stack([start, end, (start + end) / 2]) - self.middle) / self.step, 6)
+        start, end = (
+            np.array([(one.start, one.end) for one in segments]).reshape(-1, 2).T
+        )
+        place = np.round(
+            (np.stack([start, end, (start + end) / 2]) - self.middle) / self.step, 6
+        )
         first, after = np.ceil(place[:2]).astype(np.int64).clip(0, self.steps)
         inside = after - first
-        first = np.where(inside > 0, first, np.round(place[2]).astype(np.int64)).clip(0, self.steps - 1)
+        first = np.where(inside > 0, first, np.round(place[2]).astype(np.int64)).clip(
+            0, self.steps - 1
+        )
         return first, inside.clip(1, max(1, most // self.stride)), inside
 
 
@@ -206,12 +259,19 @@ def _evenly(tokens: list[str]) -> np.ndarray:
     return np.where(said, said.cumsum() - 1, -1)
 
 
-def _phones(utterance: Utterance, words: list[Segment], grid: _Grid) -> tuple[np.ndarray, Counts]:
-    segments = [*utterance.phones, *words]  # a word stands in for its phonemes where it has none
+def _phones(
+    utterance: Utterance, words: list[Segment], grid: _Grid
+) -> tuple[np.ndarray, Counts]:
+    segments = [
+        *utterance.phones,
+        *words,
+    ]  # a word stands in for its phonemes where it has none
     start, end = np.array([(one.start, one.end) for one in segments]).T
     starts, ends = start[-len(words) :], end[-len(words) :]
     heard = len(utterance.phones)
-    overlap = np.minimum(end[:heard, None], ends) - np.maximum(start[:heard, None], starts)  # (phonemes, words)
+    overlap = np.minimum(end[:heard, None], ends) - np.maximum(
+        start[:heard, None], starts
+    )  # (phonemes, words)
     overlap = np.round(overlap, 6).clip(0)
     owner = np.where(overlap.any(axis=1), overlap.argmax(axis=1), -1)
     bare = np.setdiff1d(np.arange(len(words)), owner)
@@ -228,7 +288,9 @@ def _phones(utterance: Utterance, words: list[Segment], grid: _Grid) -> tuple[np
         stray_phones=int((owner < 0).sum()),
         divided_phones=int(((overlap > 0).sum(axis=1) > 1).sum()),
         short_phones=int((inside[:heard][owner >= 0] < 1).sum()),
-        long_phones=int((inside[:heard][owner >= 0] > frames[:heard][owner >= 0]).sum()),
+        long_phones=int(
+            (inside[:heard][owner >= 0] > frames[:heard][owner >= 0]).sum()
+        ),
         lost_phones=int((~fits).sum()),
     )
     return np.stack([first[kept], frames[kept], word], axis=1), counts

@@ -1,7 +1,9 @@
-"""Short-term features: 34 numbers every 10 ms of energy, spectrum, cepstrum and pitch classes, as in pyAudioAnalysis.
+"""Short-term features: 34 numbers every 10 ms of energy, spectrum, cepstrum and pitch
+classes, as in pyAudioAnalysis.
 
-Audio input of xu2019, whose "Python library" is Giannakopoulos (2015), "pyAudioAnalysis: an open-source Python library
-for audio signal analysis", PLoS ONE 10(12); taught in chapter `xu2019`.
+Audio input of xu2019, whose "Python library" is Giannakopoulos (2015),
+"pyAudioAnalysis: an open-source Python library for audio signal analysis", PLoS ONE
+10(12); taught in chapter `xu2019`.
 """
 
 from __future__ import annotations
@@ -33,18 +35,21 @@ SHORT_TERM_NAMES = (
 
 
 def short_term(waveform: np.ndarray) -> np.ndarray:
-    """Compute pyAudioAnalysis's short-term features of an utterance (xu2019, section 4.2).
+    """Compute pyAudioAnalysis's short-term features of an utterance (xu2019, section
+    4.2).
 
-    The numbers are those of its `feature_extraction` without deltas, for 16 kHz, frames of 320 and steps of 160
-    samples, rounded to single precision. `serlib.features.short_term_batch` computes them, and says what is peculiar.
+    The numbers are those of its `feature_extraction` without deltas, for 16 kHz, frames
+    of 320 and steps of 160 samples, rounded to single precision.
+    `serlib.features.short_term_batch` computes them, and says what is peculiar.
 
     Args:
-        waveform: (samples,) at 16 kHz, in [-1, 1]; padded with zeros to 20 ms if shorter, where pyAudioAnalysis
-            raises an error.
+        waveform: (samples,) at 16 kHz, in [-1, 1]; padded with zeros to 20 ms if
+            shorter, where pyAudioAnalysis raises an error.
 
     Returns:
-        (1 + (samples - 320) // 160, 34) float32, the columns of `SHORT_TERM_NAMES`. Silence, digital or of any other
-        constant value, is zero throughout but for MFCC 1.
+        (1 + (samples - 320) // 160, 34) float32, the columns of `SHORT_TERM_NAMES`.
+        Silence, digital or of any other constant value, is zero throughout but for MFCC
+        1.
 
     Raises:
         ValueError: if the waveform is empty, not one-dimensional or not finite.
@@ -53,20 +58,31 @@ def short_term(waveform: np.ndarray) -> np.ndarray:
         >>> short_term(np.zeros(16_000, np.float32)).shape
         (99, 34)
     """
-    import torch  # only here: the processes that run openSMILE do without torch's memory
+    import torch  # only here: openSMILE's processes do without its memory
 
     from serlib.features.batched_short_term import short_term_batch
 
     samples = np.asarray(waveform)
     if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
-        raise ValueError(f"expected a waveform of shape (samples,), finite and not empty, found {samples.shape}")
+        raise ValueError(
+            "expected a waveform of shape (samples,), finite and not empty, found"
+            f" {samples.shape}"
+        )
     single = torch.from_numpy(samples.astype(np.float32))[None]
     return short_term_batch(single, torch.tensor([len(samples)]))[0][0].numpy()
 
 
 def settings() -> dict[str, Any]:
-    """Return everything that the output of `short_term` depends on, for the key of a cache."""
+    """Return everything that the output of `short_term` depends on, for the key of a
+    cache.
+    """
     return {"pyAudioAnalysis": "0.3.14", "rate": RATE, "window": WINDOW, "hop": HOP}
 
 
-SHORT_TERM = Feature("short_term", SHORT_TERM_NAMES, per_frame=True, extract=short_term, settings=settings)
+SHORT_TERM = Feature(
+    "short_term",
+    SHORT_TERM_NAMES,
+    per_frame=True,
+    extract=short_term,
+    settings=settings,
+)

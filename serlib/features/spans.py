@@ -1,7 +1,7 @@
 """Which spoken word a token belongs to, and which frames of a feature that word takes.
 
-Joins the tokens of a transcript with the words of a forced alignment (xu2019, section 4.3; shen2020). Taught in chapter
-`xu2019`.
+Joins the tokens of a transcript with the words of a forced alignment (xu2019, section
+4.3; shen2020). Taught in chapter `xu2019`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from serlib.corpora.records import Segment, Utterance
 
 ENOUGH = 0.5
-"""Share of its letters that a token and a word must each find in the other, so that `their` may be `there`."""
+"""Share of its letters that a token and a word must each find in the other, so that
+`their` may be `there`.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class SpanCounts:
         spans: tokens that have a span.
         punctuation: marks and bracketed tags, which nobody speaks as a word.
         unaligned: tokens of words that the alignment does not have.
-        outside: tokens of words that begin after the last frame, or after the cut at `max_frames` or `max_tokens`.
+        outside: tokens of words that begin after the last frame, or after the cut at
+            `max_frames` or `max_tokens`.
         unclaimed: words of the alignment that no token belongs to.
     """
 
@@ -49,41 +52,62 @@ class SpanCounts:
 
 
 def spoken(token: str) -> str:
-    """Return the letters and digits of a token, lower case: nothing for a punctuation mark or a `[LAUGHTER]`."""
-    return "" if token.startswith("[") else "".join(letter for letter in token.lower() if letter.isalnum())
+    """Return the letters and digits of a token, lower case: nothing for a punctuation
+    mark or a `[LAUGHTER]`.
+    """
+    return (
+        ""
+        if token.startswith("[")
+        else "".join(letter for letter in token.lower() if letter.isalnum())
+    )
 
 
 def token_words(tokens: Sequence[str], words: Sequence[Segment]) -> np.ndarray:
     """Find the aligned word that each token belongs to.
 
-    Tokens and words are compared letter by letter, so that the pieces `do` and `n't` both belong to `don't`. Where
-    transcript and alignment differ, the longest common stretches are matched, and a token belongs to the word that has
-    most of its letters, if these are at least half of the token's and half of the word's letters are matched.
+    Tokens and words are compared letter by letter, so that the pieces `do` and `n't`
+    both belong to `don't`. Where transcript and alignment differ, the longest common
+    stretches are matched, and a token belongs to the word that has most of its letters,
+    if these are at least half of the token's and half of the word's letters are
+    matched.
 
     Args:
         tokens: of a transcript, as `tokenize` gives them.
         words: of the alignment, in order of time.
 
     Returns:
-        (tokens,) int64 indices into `words`, never falling; -1 for a token without a word.
+        (tokens,) int64 indices into `words`, never falling; -1 for a token without a
+        word.
 
     Example:
-        >>> token_words(["i", "do", "n't", "."], [Segment("i", 0.0, 0.1), Segment("don't", 0.1, 0.3)])
+        >>> words = [Segment("i", 0.0, 0.1), Segment("don't", 0.1, 0.3)]
+        >>> token_words(["i", "do", "n't", "."], words)
         array([ 0,  1,  1, -1])
     """
-    theirs, ours = [spoken(token) for token in tokens], [spoken(word.label) for word in words]
+    theirs, ours = (
+        [spoken(token) for token in tokens],
+        [spoken(word.label) for word in words],
+    )
     token_of = [index for index, letters in enumerate(theirs) for _ in letters]
     word_of = [index for index, letters in enumerate(ours) for _ in letters]
-    shared = np.zeros((len(tokens), len(words)), dtype=np.int64)  # letters that a token has in common with a word
+    shared = np.zeros(
+        (len(tokens), len(words)), dtype=np.int64
+    )  # letters that a token has in common with a word
     for start, other, size in _common("".join(theirs), "".join(ours)):
-        np.add.at(shared, (token_of[start : start + size], word_of[other : other + size]), 1)
+        np.add.at(
+            shared, (token_of[start : start + size], word_of[other : other + size]), 1
+        )
     places = np.full(len(tokens), -1, dtype=np.int64)
     if not shared.any():
         return places
     known = shared.sum(axis=0) >= ENOUGH * np.array([len(letters) for letters in ours])
     best = shared.argmax(axis=1)
     most = shared.max(axis=1)
-    found = (most > 0) & (most >= ENOUGH * np.array([len(letters) for letters in theirs])) & known[best]
+    found = (
+        (most > 0)
+        & (most >= ENOUGH * np.array([len(letters) for letters in theirs]))
+        & known[best]
+    )
     places[found] = best[found]
     return places
 
@@ -99,26 +123,30 @@ def token_spans(
 ) -> np.ndarray:
     """Find the steps of a feature during which each token is spoken.
 
-    A step belongs to a word if its middle lies within the word; a word too short for that has the step nearest to its
-    own middle. The tokens are those of the utterance's text, so replace recognised text by the reference text first.
+    A step belongs to a word if its middle lies within the word; a word too short for
+    that has the step nearest to its own middle. The tokens are those of the utterance's
+    text, so replace recognised text by the reference text first.
 
     Args:
         utterance: with its text and its aligned words.
         hop: seconds from one frame of the feature to the next.
-        window: seconds that a frame lasts; only frames that lie wholly within the audio exist, but always one.
+        window: seconds that a frame lasts; only frames that lie wholly within the audio
+            exist, but always one.
         stride: frames that are averaged to a step, as `Settings.frame_stride`.
         max_frames, max_tokens: what comes after is cut, as in `Settings`.
 
     Returns:
-        (tokens, 2) int64: the first step and the one after the last, within the audio; (0, 0) for a token without a
-        span.
+        (tokens, 2) int64: the first step and the one after the last, within the audio;
+        (0, 0) for a token without a span.
 
     Raises:
         ValueError: if hop, window or stride is not positive.
     """
     tokens = tokenize(utterance.text)[:max_tokens]
     places = token_words(tokens, utterance.words)
-    return _spans(utterance, places, hop=hop, window=window, stride=stride, max_frames=max_frames)
+    return _spans(
+        utterance, places, hop=hop, window=window, stride=stride, max_frames=max_frames
+    )
 
 
 def count_spans(
@@ -130,7 +158,8 @@ def count_spans(
     max_frames: int | None = None,
     max_tokens: int | None = None,
 ) -> SpanCounts:
-    """Count the tokens that `token_spans` gives a span, and those it does not, by reason.
+    """Count the tokens that `token_spans` gives a span, and those it does not, by
+    reason.
 
     Args:
         utterances: for instance a corpus.
@@ -140,7 +169,14 @@ def count_spans(
     for utterance in utterances:
         tokens = tokenize(utterance.text)
         places = token_words(tokens, utterance.words)
-        spans = _spans(utterance, places, hop=hop, window=window, stride=stride, max_frames=max_frames)
+        spans = _spans(
+            utterance,
+            places,
+            hop=hop,
+            window=window,
+            stride=stride,
+            max_frames=max_frames,
+        )
         spans[len(tokens[:max_tokens]) :] = 0
         silent = np.array([not spoken(token) for token in tokens], dtype=bool)
         spanned = spans[:, 1] > spans[:, 0]
@@ -151,7 +187,9 @@ def count_spans(
         counts["punctuation"] += int(silent.sum())
         counts["unaligned"] += int(((places < 0) & ~silent).sum())
         counts["outside"] += int(((places >= 0) & ~spanned).sum())
-        counts["unclaimed"] += len(utterance.words) - len(set(places[places >= 0].tolist()))
+        counts["unclaimed"] += len(utterance.words) - len(
+            set(places[places >= 0].tolist())
+        )
     return SpanCounts(**counts)
 
 
@@ -159,19 +197,32 @@ def _common(a: str, b: str) -> list[tuple[int, int, int]]:
     """Stretches that two strings share, in order: (place in a, place in b, letters)."""
     if a == b:
         return [(0, 0, len(a))]
-    return [tuple(block) for block in SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()]
+    return [
+        tuple(block)
+        for block in SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    ]
 
 
 def _spans(
-    utterance: Utterance, places: np.ndarray, *, hop: float, window: float, stride: int, max_frames: int | None
+    utterance: Utterance,
+    places: np.ndarray,
+    *,
+    hop: float,
+    window: float,
+    stride: int,
+    max_frames: int | None,
 ) -> np.ndarray:
     if not (hop > 0 and window > 0 and stride >= 1):
-        raise ValueError(f"hop, window and stride are positive; found {hop}, {window} and {stride}")
+        raise ValueError(
+            f"hop, window and stride are positive; found {hop}, {window} and {stride}"
+        )
     frames = max(1, 1 + math.floor(round((utterance.duration - window) / hop, 6)))
     frames = frames if max_frames is None else min(frames, max_frames)
     heard = (frames - 1) * hop + window  # seconds that the frames cover
     firsts = stride * np.arange(math.ceil(frames / stride))
-    lasts = np.minimum(firsts + stride, frames) - 1  # the last step may be of fewer frames
+    lasts = (
+        np.minimum(firsts + stride, frames) - 1
+    )  # the last step may be of fewer frames
     middles = (firsts + lasts) / 2 * hop + window / 2  # seconds
 
     spans = np.zeros((len(places), 2), dtype=np.int64)

@@ -1,7 +1,7 @@
 """The systems of each paper, one module per paper.
 
-`systems("yoon2018")` gives that paper's rows; the module is imported only then. Each paper's own chapter teaches its
-module.
+`systems("yoon2018")` gives that paper's rows; the module is imported only then. Each
+paper's own chapter teaches its module.
 """
 
 from __future__ import annotations
@@ -25,5 +25,7 @@ def systems(paper: str) -> Mapping[str, System]:
         ValueError: if there is no such paper; the message lists those that there are.
     """
     if paper not in PAPERS:
-        raise ValueError(f"no paper is called {paper!r}; expected one of {', '.join(PAPERS)}")
+        raise ValueError(
+            f"no paper is called {paper!r}; expected one of {', '.join(PAPERS)}"
+        )
     return import_module(f"serlib.models.{paper}").SYSTEMS

@@ -1,6 +1,8 @@
-"""Pieces that the models of several papers share: masks, last states, softmax over what is real, initial weights.
+"""Pieces that the models of several papers share: masks, last states, softmax over what
+is real, initial weights.
 
-Sequences are padded at the end; `lengths` says how much of each is real. First taught in chapter `yoon2018`.
+Sequences are padded at the end; `lengths` says how much of each is real. First taught
+in chapter `yoon2018`.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ def real(lengths: Tensor, size: int, device: torch.device) -> Tensor:
 def last_state(states: Tensor, lengths: Tensor) -> Tensor:
     """Pick the state after the last real step of each sequence.
 
-    A recurrent net that only looks back never sees the padding that follows, so running it over the padded batch and
-    picking here gives what packing would, and trains much faster on a CPU: the backward pass of a packed GRU allocates
-    the whole batch at every step there.
+    A recurrent net that only looks back never sees the padding that follows, so running
+    it over the padded batch and picking here gives what packing would, and trains much
+    faster on a CPU: the backward pass of a packed GRU allocates the whole batch at
+    every step there.
 
     Args:
         states: (batch, steps, size) states of a net that runs forwards.
@@ -44,11 +47,13 @@ def last_state(states: Tensor, lengths: Tensor) -> Tensor:
 
 
 class BiLSTM(nn.Module):
-    """Two LSTMs over padded sequences, one from each end, their states side by side (xu2019, equations 1 to 3).
+    """Two LSTMs over padded sequences, one from each end, their states side by side
+    (xu2019, equations 1 to 3).
 
-    The backward one reads each sequence turned around within its own length, so that it meets the padding last, as the
-    forward one does. That gives what packing would, two and a half times as fast on a CPU with short sequences and
-    small states, forty times with long ones (see `last_state`).
+    The backward one reads each sequence turned around within its own length, so that it
+    meets the padding last, as the forward one does. That gives what packing would, two
+    and a half times as fast on a CPU with short sequences and small states, forty times
+    with long ones (see `last_state`).
 
     Args:
         inputs: size of a step.
@@ -75,7 +80,8 @@ class BiLSTM(nn.Module):
 
 
 def turned(sequences: Tensor, lengths: Tensor) -> Tensor:
-    """Turn each sequence around within its real steps; what stands on the padding after that means nothing.
+    """Turn each sequence around within its real steps; what stands on the padding after
+    that means nothing.
 
     Args:
         sequences: (batch, steps, size) padded at the end.
@@ -100,10 +106,11 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
-    """Make the word-embedding layer: pretrained rows where there are some, else tiny random ones; all are trained.
+    """Make the word-embedding layer: pretrained rows where there are some, else tiny
+    random ones; all are trained.
 
-    Tiny (deviation 0.01, as in yoon2018's released code) also means that a word never met in training says next to
-    nothing.
+    Tiny (deviation 0.01, as in yoon2018's released code) also means that a word never
+    met in training says next to nothing.
 
     Args:
         inputs: gives the vocabulary and, if there are any, the pretrained vectors.
@@ -113,10 +120,14 @@ def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
         embedding whose row 0 (padding) is zero and stays so.
 
     Raises:
-        ValueError: if the system got no vocabulary, or the vectors are not (vocabulary, size).
+        ValueError: if the system got no vocabulary, or the vectors are not (vocabulary,
+            size).
     """
     if inputs.vocabulary < 2:
-        raise ValueError(f"a text system needs a vocabulary of at least padding and unknown, not {inputs.vocabulary}")
+        raise ValueError(
+            "a text system needs a vocabulary of at least padding and unknown, not"
+            f" {inputs.vocabulary}"
+        )
     embedding = nn.Embedding(inputs.vocabulary, size, padding_idx=0)
     with torch.no_grad():
         if inputs.vectors is None:
@@ -125,8 +136,9 @@ def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
             embedding.weight.copy_(inputs.vectors)
         else:
             raise ValueError(
-                f"the word vectors are {tuple(inputs.vectors.shape)}, expected {tuple(embedding.weight.shape)}: "
-                "(vocabulary, embedding); set the model's `embedding` to the size of the vectors"
+                f"the word vectors are {tuple(inputs.vectors.shape)}, expected"
+                f" {tuple(embedding.weight.shape)}: (vocabulary, embedding); set the"
+                " model's `embedding` to the size of the vectors"
             )
         embedding.weight[0] = 0
     return embedding
@@ -135,10 +147,11 @@ def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
 def orthogonal_(gru: nn.GRU) -> None:
     """Give a GRU orthogonal initial weights (Saxe et al. 2013), in place.
 
-    PyTorch stacks the matrices of the reset gate, the update gate and the candidate. Each of the three is made
-    orthogonal on its own, the (hidden, hidden) ones exactly, the (hidden, input) ones with orthonormal rows or columns,
-    whichever are fewer. The biases of the two gates add up to one, as in TensorFlow's GRU cell, so that a fresh net
-    keeps most of its state from step to step; all other biases are zero.
+    PyTorch stacks the matrices of the reset gate, the update gate and the candidate.
+    Each of the three is made orthogonal on its own, the (hidden, hidden) ones exactly,
+    the (hidden, input) ones with orthonormal rows or columns, whichever are fewer. The
+    biases of the two gates add up to one, as in TensorFlow's GRU cell, so that a fresh
+    net keeps most of its state from step to step; all other biases are zero.
     """
     for name, weight in gru.named_parameters():
         if name.startswith("weight"):

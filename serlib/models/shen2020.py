@@ -1,10 +1,13 @@
-"""WISE: sound and text interact word by word, over a hierarchy of frames, phonemes and words.
+"""WISE: sound and text interact word by word, over a hierarchy of frames, phonemes and
+words.
 
-Shen et al. 2020, "WISE: word-level interaction-based multimodal fusion for speech emotion recognition" (Interspeech).
-Taught in chapter `shen2020`; equation numbers are the paper's. Its code was announced, but the repository is empty.
+Shen et al. 2020, "WISE: word-level interaction-based multimodal fusion for speech
+emotion recognition" (Interspeech). Taught in chapter `shen2020`; equation numbers are
+the paper's. Its code was announced, but the repository is empty.
 
-No loop over words or phonemes: all phonemes of a batch are sequences of one GRU, all words of another, and the two
-LSTMs that interact are computed as one (see `InteractingLSTMs`).
+No loop over words or phonemes: all phonemes of a batch are sequences of one GRU, all
+words of another, and the two LSTMs that interact are computed as one (see
+`InteractingLSTMs`).
 """
 
 from __future__ import annotations
@@ -34,14 +37,18 @@ class WordAudio(nn.Module):
 
     Args:
         frame: size of a frame.
-        phoneme, word: sizes of the states of the two GRUs, one of which reads the frames of each phoneme and the other
-            the phonemes of each word; the last states count. "GRUs used for each level share the same parameters": one
-            for all phonemes, one for all words.
-        levels: `phonemes` is the paper's hierarchy (HR). `frames` leaves out the phonemes (HR-): one GRU, of the word's
-            size, reads all frames of a word. `none` leaves out the hierarchy: a_i is the mean of the word's frames. The
-            paper does not say what stands in for it; the interaction needs one vector per word. A word's frames go from
-            the first of its first phoneme to the last of its last one: a pause inside the word counts, as does what a
-            phoneme of over 64 frames has beyond them, and a frame that two phonemes share counts once.
+        phoneme, word: sizes of the states of the two GRUs, one of which reads the
+            frames of each phoneme and the other the phonemes of each word; the last
+            states count. "GRUs used for each level share the same parameters": one for
+            all phonemes, one for all words.
+        levels: `phonemes` is the paper's hierarchy (HR). `frames` leaves out the
+            phonemes (HR-): one GRU, of the word's size, reads all frames of a word.
+            `none` leaves out the hierarchy: a_i is the mean of the word's frames. The
+            paper does not say what stands in for it; the interaction needs one vector
+            per word. A word's frames go from the first of its first phoneme to the last
+            of its last one: a pause inside the word counts, as does what a phoneme of
+            over 64 frames has beyond them, and a frame that two phonemes share counts
+            once.
 
     Attributes:
         size: of a_i.
@@ -52,32 +59,53 @@ class WordAudio(nn.Module):
         _check("levels", levels, ("phonemes", "frames", "none"))
         self.size = frame if levels == "none" else word
         self.phoneme = nn.GRU(frame, phoneme) if levels == "phonemes" else None
-        self.word = None if levels == "none" else nn.GRU(phoneme if levels == "phonemes" else frame, word)
+        self.word = (
+            None
+            if levels == "none"
+            else nn.GRU(phoneme if levels == "phonemes" else frame, word)
+        )
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return a_i of every pair in the batch, (batch, pairs, size); `phones` and `pairs` say which frames those are.
+        """Return a_i of every pair in the batch, (batch, pairs, size); `phones` and
+        `pairs` say which frames those are.
 
-        Where stretches lie is worked out on the CPU: on a GPU this waits once, for `phones`.
+        Where stretches lie is worked out on the CPU: on a GPU this waits once, for
+        `phones`.
         """
         frames = batch[FRAMES]  # (batch, frames, 39)
-        phones, lengths = batch["phones"].cpu(), batch.lengths["phones"]  # (batch, phonemes, 3)
-        first, count, word = phones[real(lengths, phones.shape[1], phones.device)].unbind(1)  # (all phonemes,) each
+        phones, lengths = (
+            batch["phones"].cpu(),
+            batch.lengths["phones"],
+        )  # (batch, phonemes, 3)
+        first, count, word = phones[
+            real(lengths, phones.shape[1], phones.device)
+        ].unbind(1)  # (all phonemes,) each
         utterance = torch.arange(len(phones)).repeat_interleave(lengths)
         there = batch.lengths[FRAMES][utterance]
         first = first.clamp(max=there - 1)
         count = count.clamp(min=torch.ones_like(there)).minimum(there - first)
         first = first + utterance * frames.shape[1]  # rows of the flattened frames
 
-        words = phones[torch.arange(len(phones)), lengths - 1, 2] + 1  # of each utterance
+        words = (
+            phones[torch.arange(len(phones)), lengths - 1, 2] + 1
+        )  # of each utterance
         before = words.cumsum(0) - words
-        phonemes = torch.bincount(before[utterance] + word, minlength=int(words.sum()))  # of each word
+        phonemes = torch.bincount(
+            before[utterance] + word, minlength=int(words.sum())
+        )  # of each word
         start = phonemes.cumsum(0) - phonemes
         if self.phoneme is not None:
-            values = last_of_each(self.phoneme, frames.flatten(0, 1), first, count)  # (all phonemes, phoneme)
-            values = last_of_each(self.word, values, start, phonemes)  # (all words, word)
+            values = last_of_each(
+                self.phoneme, frames.flatten(0, 1), first, count
+            )  # (all phonemes, phoneme)
+            values = last_of_each(
+                self.word, values, start, phonemes
+            )  # (all words, word)
         else:
             last = start + phonemes - 1
-            count = (first[last] + count[last] - first[start]).clamp(min=1)  # from the first phoneme to the last's end
+            count = (first[last] + count[last] - first[start]).clamp(
+                min=1
+            )  # from the first phoneme to the last's end
             first, values = first[start], frames.flatten(0, 1)
             values = (
                 mean_of_each(values, first, count)
@@ -88,21 +116,25 @@ class WordAudio(nn.Module):
 
 
 def last_of_each(gru: nn.GRU, values: Tensor, first: Tensor, count: Tensor) -> Tensor:
-    """Run a GRU over many stretches of a table at once and return its last state on each (equation 6).
+    """Run a GRU over many stretches of a table at once and return its last state on
+    each (equation 6).
 
-    The stretches are packed straight from the table: nothing is padded, whatever their lengths, and no loop in Python
-    goes over stretches or steps.
+    The stretches are packed straight from the table: nothing is padded, whatever their
+    lengths, and no loop in Python goes over stretches or steps.
 
     Args:
         gru: of one layer and one direction.
         values: (rows, size) table.
-        first, count: (n,) int64 on the CPU: first row and number of rows, at least one, of each stretch.
+        first, count: (n,) int64 on the CPU: first row and number of rows, at least one,
+            of each stretch.
 
     Returns:
         (n, hidden)
     """
     order = count.argsort(descending=True, stable=True)
-    running = len(count) - torch.bincount(count).cumsum(0)[:-1]  # stretches that have a step 0, 1, ...
+    running = (
+        len(count) - torch.bincount(count).cumsum(0)[:-1]
+    )  # stretches that have a step 0, 1, ...
     step = torch.arange(len(running)).repeat_interleave(running)
     rank = torch.arange(len(step)) - (running.cumsum(0) - running)[step]
     rows = first[order][rank] + step  # step by step, in each the longest stretch first
@@ -111,7 +143,7 @@ def last_of_each(gru: nn.GRU, values: Tensor, first: Tensor, count: Tensor) -> T
 
 
 def mean_of_each(values: Tensor, first: Tensor, count: Tensor) -> Tensor:
-    """Mean over many stretches of a table, (n, size); arguments as for `last_of_each`."""
+    """Mean over many stretches of a table, (n, size); see `last_of_each`."""
     before = count.cumsum(0) - count
     rows = (first - before).repeat_interleave(count) + torch.arange(int(count.sum()))
     rows, before = rows.to(values.device), before.to(values.device)
@@ -119,32 +151,48 @@ def mean_of_each(values: Tensor, first: Tensor, count: Tensor) -> Tensor:
 
 
 class InteractingLSTMs(nn.Module):
-    """An audio LSTM and a text LSTM whose states pass through an interaction matrix before every step, (1) to (5).
+    """An audio LSTM and a text LSTM whose states pass through an interaction matrix
+    before every step, (1) to (5).
 
-    Equation (3) mixes the states h of both into h~ = W h, and each LSTM goes on from its part of h~. Only h~ times the
-    recurrent weights U is ever needed, and U W h = (U W) h: with the gates of both side by side, the pair *is* one LSTM
-    over the concatenated inputs, whose recurrent weights are the product of blockdiag(U_a, U_t) and W. So it runs in
-    PyTorch's own LSTM, on cuDNN too, and gradients reach U and W through their product.
+    Equation (3) mixes the states h of both into h~ = W h, and each LSTM goes on from
+    its part of h~. Only h~ times the recurrent weights U is ever needed, and U W h = (U
+    W) h: with the gates of both side by side, the pair *is* one LSTM over the
+    concatenated inputs, whose recurrent weights are the product of blockdiag(U_a, U_t)
+    and W. So it runs in PyTorch's own LSTM, on cuDNN too, and gradients reach U and W
+    through their product.
 
     Args:
         inputs: sizes of what the audio and the text LSTM read.
         sizes: of their states.
         interaction: False leaves W out: two LSTMs that know nothing of each other.
-        cell: `own`: only h is mixed, as equation (3) says; `mixed`: the cell states go through the same W, step by step
-            in Python.
+        cell: `own`: only h is mixed, as equation (3) says; `mixed`: the cell states go
+            through the same W, step by step in Python.
 
     Attributes:
         audio, text: the two LSTMs.
-        interaction: W of equation (3), [[W_aa, W_ta], [W_at, W_tt]], from a normal distribution of deviation 0.05; the
-            same at all steps. None without interaction.
+        interaction: W of equation (3), [[W_aa, W_ta], [W_at, W_tt]], from a normal
+            distribution of deviation 0.05; the same at all steps. None without
+            interaction.
     """
 
-    def __init__(self, inputs: tuple[int, int], sizes: tuple[int, int], interaction: bool = True, cell: str = "own"):
+    def __init__(
+        self,
+        inputs: tuple[int, int],
+        sizes: tuple[int, int],
+        interaction: bool = True,
+        cell: str = "own",
+    ):
         super().__init__()
         _check("cell", cell, ("own", "mixed"))
         self.sizes = sizes
-        self.audio, self.text = (nn.LSTMCell(*one) for one in zip(inputs, sizes, strict=True))
-        self.interaction = nn.Parameter(torch.empty(sum(sizes), sum(sizes)).normal_(std=0.05)) if interaction else None
+        self.audio, self.text = (
+            nn.LSTMCell(*one) for one in zip(inputs, sizes, strict=True)
+        )
+        self.interaction = (
+            nn.Parameter(torch.empty(sum(sizes), sum(sizes)).normal_(std=0.05))
+            if interaction
+            else None
+        )
         self.cell = cell
 
     def forward(self, audio: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,27 +210,48 @@ class InteractingLSTMs(nn.Module):
         if self.interaction is not None and self.cell == "mixed":
             states = self._step_by_step(x, h, *weights)
         else:
-            states, _, _ = torch.lstm(x, (h[None], h[None]), weights, True, 1, 0.0, self.training, False, True)
+            states, _, _ = torch.lstm(
+                x, (h[None], h[None]), weights, True, 1, 0.0, self.training, False, True
+            )
         return states.split(self.sizes, dim=2)
 
     def joined(self) -> list[Tensor]:
-        """Return the weights of the one LSTM that both are: `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`."""
+        """Return the weights of the one LSTM that both are: `weight_ih`, `weight_hh`,
+        `bias_ih`, `bias_hh`.
+        """
         weights = []
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            gates = zip(*(getattr(half, name).chunk(4) for half in (self.audio, self.text)), strict=True)
-            join = torch.block_diag if name.startswith("weight") else lambda *halves: torch.cat(halves)
+            gates = zip(
+                *(getattr(half, name).chunk(4) for half in (self.audio, self.text)),
+                strict=True,
+            )
+            join = (
+                torch.block_diag
+                if name.startswith("weight")
+                else lambda *halves: torch.cat(halves)
+            )
             weights.append(torch.cat([join(*gate) for gate in gates]))
         if self.interaction is not None:
             weights[1] = weights[1] @ self.interaction
-        flat = torch.cat([one.flatten() for one in weights])  # end to end, as cuDNN wants them
+        flat = torch.cat(
+            [one.flatten() for one in weights]
+        )  # end to end, as cuDNN wants them
         parts = flat.split([one.numel() for one in weights])
         return [part.view_as(one) for part, one in zip(parts, weights, strict=True)]
 
     def _step_by_step(
-        self, x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+        self,
+        x: Tensor,
+        h: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
     ) -> Tensor:
         c, states = h, []
-        for inputs in functional.linear(x, weight_ih, bias_ih + bias_hh).unbind(1):  # (batch, 4 sizes)
+        for inputs in functional.linear(x, weight_ih, bias_ih + bias_hh).unbind(
+            1
+        ):  # (batch, 4 sizes)
             i, f, g, o = torch.addmm(inputs, h, weight_hh.T).chunk(4, dim=1)
             c = f.sigmoid() * (c @ self.interaction.T) + i.sigmoid() * g.tanh()
             h = o.sigmoid() * c.tanh()
@@ -196,24 +265,35 @@ class Fusion(nn.Module):
     Args:
         sizes: name of a modality to the size of its states.
         attention: size of the joint representation omega_a h_a + omega_t h_t.
-        how: `attention` is the paper's; `mean` weighs all pairs alike; `last` is the last states, concatenated, without
-            any of these weights.
+        how: `attention` is the paper's; `mean` weighs all pairs alike; `last` is the
+            last states, concatenated, without any of these weights.
 
     Attributes:
         size: of what comes out.
     """
 
-    def __init__(self, sizes: Mapping[str, int], attention: int, how: str = "attention"):
+    def __init__(
+        self, sizes: Mapping[str, int], attention: int, how: str = "attention"
+    ):
         super().__init__()
         _check("fusion", how, ("attention", "mean", "last"))
         self.how = how
         self.size = sum(sizes.values()) if how == "last" else attention
         self.weights = nn.ModuleDict()
         if how != "last":
-            self.weights.update({name: nn.Linear(size, attention, bias=False) for name, size in sizes.items()})
-        self.context = nn.Linear(attention, 1, bias=False) if how == "attention" else None
+            self.weights.update(
+                {
+                    name: nn.Linear(size, attention, bias=False)
+                    for name, size in sizes.items()
+                }
+            )
+        self.context = (
+            nn.Linear(attention, 1, bias=False) if how == "attention" else None
+        )
 
-    def forward(self, states: Mapping[str, Tensor], lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, states: Mapping[str, Tensor], lengths: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Fuse and sum up.
 
         Args:
@@ -221,37 +301,56 @@ class Fusion(nn.Module):
             lengths: (batch,) real steps.
 
         Returns:
-            p_c, (batch, size), and the weights alpha, (batch, steps), zero on padding; None with `last`.
+            p_c, (batch, size), and the weights alpha, (batch, steps), zero on padding;
+            None with `last`.
         """
         if self.how == "last":
-            return torch.cat([last_state(one, lengths) for one in states.values()], dim=1), None
-        joint = sum(self.weights[name](one) for name, one in states.items())  # (batch, steps, attention)
+            return (
+                torch.cat([last_state(one, lengths) for one in states.values()], dim=1),
+                None,
+            )
+        joint = sum(
+            self.weights[name](one) for name, one in states.items()
+        )  # (batch, steps, attention)
         mask = real(lengths, joint.shape[1], joint.device)
-        scores = self.context(joint.tanh()).squeeze(2) if self.context is not None else joint.new_zeros(mask.shape)
+        scores = (
+            self.context(joint.tanh()).squeeze(2)
+            if self.context is not None
+            else joint.new_zeros(mask.shape)
+        )
         alpha = masked_softmax(scores, mask)
         return (alpha[:, None] @ joint).squeeze(1), alpha
 
 
 class Classifier(nn.Module):
-    """Three linear layers, the first two followed by a ReLU, (10) to (12) up to the softmax.
+    """Three linear layers, the first two followed by a ReLU, (10) to (12) up to the
+    softmax.
 
     Args:
         sizes: of p_c, of the two hidden layers, of the logits.
         dropout: share that is zeroed.
-        dropout_at: `inputs` of the first two layers, as the equations have it; `outputs` of their ReLUs, as the text
-            says.
+        dropout_at: `inputs` of the first two layers, as the equations have it;
+            `outputs` of their ReLUs, as the text says.
         bias: the equations have none.
     """
 
     def __init__(
-        self, sizes: tuple[int, int, int, int], dropout: float, dropout_at: str = "inputs", bias: bool = False
+        self,
+        sizes: tuple[int, int, int, int],
+        dropout: float,
+        dropout_at: str = "inputs",
+        bias: bool = False,
     ):
         super().__init__()
         _check("dropout_at", dropout_at, ("inputs", "outputs"))
         layers: list[nn.Module] = []
         for size, following in pairwise(sizes[:3]):
             layer = [nn.Linear(size, following, bias), nn.ReLU()]
-            layers += [nn.Dropout(dropout), *layer] if dropout_at == "inputs" else [*layer, nn.Dropout(dropout)]
+            layers += (
+                [nn.Dropout(dropout), *layer]
+                if dropout_at == "inputs"
+                else [*layer, nn.Dropout(dropout)]
+            )
         self.layers = nn.Sequential(*layers, nn.Linear(*sizes[2:], bias))
 
     def forward(self, p: Tensor) -> Tensor:
@@ -260,7 +359,8 @@ class Classifier(nn.Module):
 
 
 class WISE(nn.Module):
-    """The whole framework, and what is left of it without one of its parts; trained on (13), with the minus it lacks.
+    """The whole framework, and what is left of it without one of its parts; trained on
+    (13), with the minus it lacks.
 
     Args:
         inputs: size of a frame, vocabulary, pretrained vectors, number of classes.
@@ -270,17 +370,22 @@ class WISE(nn.Module):
         attention: size of the joint representation, see `Fusion`.
         linear: sizes of the two hidden layers.
         dropout: see `Classifier`.
-        levels: see `WordAudio`; `phonemes` is with, `none` without the hierarchy (HR), `frames` is HR-.
+        levels: see `WordAudio`; `phonemes` is with, `none` without the hierarchy (HR),
+            `frames` is HR-.
         interaction: with or without the interaction matrix (IM).
-        fusion: see `Fusion`; `attention` is with, `last` without the deep multimodal fusion (DMF).
+        fusion: see `Fusion`; `attention` is with, `last` without the deep multimodal
+            fusion (DMF).
         cell: see `InteractingLSTMs`.
-        crossed: equations (4) and (5) as printed: the audio LSTM reads the word vector t_i and the text LSTM the audio
-            feature a_i. Equations (1) and (2) and the text have it the other way round, which is the default.
+        crossed: equations (4) and (5) as printed: the audio LSTM reads the word vector
+            t_i and the text LSTM the audio feature a_i. Equations (1) and (2) and the
+            text have it the other way round, which is the default.
         dropout_at, bias: see `Classifier`.
 
     Attributes:
-        keep_attention: set it to True to have every forward pass leave its weights in `attention`.
-        attention: (batch, pairs) weights alpha_i of the last forward pass, zero on padding; None until then.
+        keep_attention: set it to True to have every forward pass leave its weights in
+            `attention`.
+        attention: (batch, pairs) weights alpha_i of the last forward pass, zero on
+            padding; None until then.
     """
 
     def __init__(
@@ -311,22 +416,31 @@ class WISE(nn.Module):
         read = (embedding, self.words.size) if crossed else (self.words.size, embedding)
         self.lstms = InteractingLSTMs(read, (audio, text), interaction, cell)
         self.fusion = Fusion({"audio": audio, "text": text}, attention, fusion)
-        self.classifier = Classifier((self.fusion.size, *linear, inputs.classes), dropout, dropout_at, bias)
+        self.classifier = Classifier(
+            (self.fusion.size, *linear, inputs.classes), dropout, dropout_at, bias
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
-        a, t = self.words(batch), self.embedding(paired_tokens(batch))  # (batch, pairs, size) each
+        a, t = (
+            self.words(batch),
+            self.embedding(paired_tokens(batch)),
+        )  # (batch, pairs, size) each
         states = self.lstms(t, a) if self.crossed else self.lstms(a, t)
-        p, alpha = self.fusion(dict(zip(("audio", "text"), states, strict=True)), batch.lengths["pairs"])
+        p, alpha = self.fusion(
+            dict(zip(("audio", "text"), states, strict=True)), batch.lengths["pairs"]
+        )
         if self.keep_attention and alpha is not None:
             self.attention = alpha.detach()
         return self.classifier(p)
 
 
 class OneModality(nn.Module):
-    """WISE that only hears or only reads: its word features, one LSTM, attention and classifier.
+    """WISE that only hears or only reads: its word features, one LSTM, attention and
+    classifier.
 
-    The paper does not describe its `Audio only` and `Text only`; this is what is left of WISE without the other half.
+    The paper does not describe its `Audio only` and `Text only`; this is what is left
+    of WISE without the other half.
 
     Args:
         inputs: size of a frame, vocabulary, pretrained vectors, number of classes.
@@ -361,16 +475,26 @@ class OneModality(nn.Module):
         self.attention: Tensor | None = None
         self.modality = modality
         hears = modality == "audio"
-        self.words = WordAudio(inputs.dims[FRAMES], phoneme, word, levels) if hears else None
+        self.words = (
+            WordAudio(inputs.dims[FRAMES], phoneme, word, levels) if hears else None
+        )
         self.embedding = None if hears else word_embedding(inputs, embedding)
         size = audio if hears else text
-        self.lstm = nn.LSTM(self.words.size if hears else embedding, size, batch_first=True)
+        self.lstm = nn.LSTM(
+            self.words.size if hears else embedding, size, batch_first=True
+        )
         self.fusion = Fusion({modality: size}, attention)
-        self.classifier = Classifier((self.fusion.size, *linear, inputs.classes), dropout, dropout_at, bias)
+        self.classifier = Classifier(
+            (self.fusion.size, *linear, inputs.classes), dropout, dropout_at, bias
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
-        features = self.words(batch) if self.words is not None else self.embedding(paired_tokens(batch))
+        features = (
+            self.words(batch)
+            if self.words is not None
+            else self.embedding(paired_tokens(batch))
+        )
         states, _ = self.lstm(features)
         p, alpha = self.fusion({self.modality: states}, batch.lengths["pairs"])
         if self.keep_attention:
@@ -392,7 +516,9 @@ Find = Callable[..., np.ndarray]
 
 
 def _frames(find: Find, utterance: Utterance, settings: Settings) -> np.ndarray:
-    """What `find`, of `serlib.features.hierarchy`, says about the frames that the settings leave."""
+    """What `find`, of `serlib.features.hierarchy`, says about the frames that the
+    settings leave.
+    """
     return find(utterance, stride=settings.frame_stride, max_frames=settings.max_frames)
 
 
@@ -405,8 +531,9 @@ def _pairs(utterance: Utterance, settings: Settings) -> np.ndarray:
 HEARS = {"phones": partial(_frames, hierarchy.phones)}
 PAIRS = {"pairs": _pairs}
 
-# Sizes and rates of section 4.2. Batch size, epochs, early stopping and word vectors' training are not given; no
-# gradient is clipped, since the paper does not say so, and no utterance is cut but at the 128th word.
+# Sizes and rates of section 4.2. Batch size, epochs, early stopping and word vectors'
+# training are not given; no gradient is clipped, since the paper does not say so, and
+# no utterance is cut but at the 128th word.
 PAPER = Settings(
     epochs=100,
     max_steps=None,
@@ -425,9 +552,19 @@ LARGE_AUDIO = {"phoneme": 50, "word": 100, "audio": 100}
 LARGE_TEXT = {"text": 150, "embedding": 300}
 LARGE = {"attention": 200, "linear": (200, 100), "dropout": 0.3}
 
-# Half a minute per run on one core. Two frames in one still leave a phoneme more than two. The development loss of text
-# alone often stands still before it falls, and its epochs cost little: it has more of both patience and epochs.
-QUICK = replace(PAPER, epochs=14, batch_size=64, learning_rate=4e-3, frame_stride=2, patience=3, folds=2, seeds=1)
+# Half a minute per run on one core. Two frames in one still leave a phoneme more than
+# two. The development loss of text alone often stands still before it falls, and its
+# epochs cost little: it has more of both patience and epochs.
+QUICK = replace(
+    PAPER,
+    epochs=14,
+    batch_size=64,
+    learning_rate=4e-3,
+    frame_stride=2,
+    patience=3,
+    folds=2,
+    seeds=1,
+)
 SMALL_AUDIO = {"phoneme": 24, "word": 32, "audio": 32}
 SMALL_TEXT = {"text": 32, "embedding": 100}
 SMALL = {"attention": 48, "linear": (48, 24), "dropout": 0.3}
@@ -449,12 +586,30 @@ def _system(name: str, summary: str, **parts: bool | str) -> System:
     )
 
 
-def _alone(name: str, summary: str, features: tuple[str, ...], derived: Mapping, small: dict, large: dict) -> System:
+def _alone(
+    name: str,
+    summary: str,
+    features: tuple[str, ...],
+    derived: Mapping,
+    small: dict,
+    large: dict,
+) -> System:
     """A system of one modality."""
     quick = replace(QUICK, epochs=30, patience=8) if name == "text" else QUICK
-    settings = {"quick": replace(quick, model=small | SMALL), "paper": replace(PAPER, model=large | LARGE)}
+    settings = {
+        "quick": replace(quick, model=small | SMALL),
+        "paper": replace(PAPER, model=large | LARGE),
+    }
     build = partial(OneModality, modality=name)
-    return System(name, summary, features, build, settings, protocol="random-folds", derived=derived)
+    return System(
+        name,
+        summary,
+        features,
+        build,
+        settings,
+        protocol="random-folds",
+        derived=derived,
+    )
 
 
 SYSTEMS: dict[str, System] = {
@@ -486,4 +641,6 @@ OPTIONS = {
     "constant learning rate": ("wise", {"decay": 0.0}),
     "mean of the pairs": ("im+hr", {"model": {"fusion": "mean"}}),
 }
-"""What the paper leaves open, each with the choice that is not the default: the system, and what to override."""
+"""What the paper leaves open, each with the choice that is not the default: the system,
+and what to override.
+"""

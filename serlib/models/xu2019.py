@@ -1,7 +1,9 @@
-"""Learned alignment between speech frames and words: eight systems, from one modality alone to attention over both.
+"""Learned alignment between speech frames and words: eight systems, from one modality
+alone to attention over both.
 
-Xu, Zhang, Han, Wang, Peng and Li 2019, "Learning alignment for multimodal emotion recognition from speech"
-(Interspeech). Taught in chapter `xu2019`; equation numbers are the paper's.
+Xu, Zhang, Han, Wang, Peng and Li 2019, "Learning alignment for multimodal emotion
+recognition from speech" (Interspeech). Taught in chapter `xu2019`; equation numbers are
+the paper's.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from serlib.models.layers import BiLSTM, masked_softmax, real, word_embedding
 from serlib.models.system import Inputs, Settings, System
 
 AT_ONCE = 2**24
-"""Numbers of a hidden layer between words and frames that are held at a time, 64 MiB in single precision; or those of
-one word of every utterance in the batch, if these are more."""
+"""Numbers of a hidden layer between words and frames that are held at a time, 64 MiB in
+single precision; or those of one word of every utterance in the batch, if these are
+more.
+"""
 
 
 class SpeechEncoder(nn.Module):
@@ -40,8 +44,12 @@ class SpeechEncoder(nn.Module):
         self.size = self.lstm.size
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the states s_i, (batch, frames, 2 hidden), and which are real, (batch, frames)."""
-        states = self.lstm(self.dropout(batch["short_term"]), batch.lengths["short_term"])
+        """Return the states s_i, (batch, frames, 2 hidden), and which are real, (batch,
+        frames).
+        """
+        states = self.lstm(
+            self.dropout(batch["short_term"]), batch.lengths["short_term"]
+        )
         return states, real(batch.lengths["short_term"], states.shape[1], states.device)
 
 
@@ -63,8 +71,12 @@ class TextEncoder(nn.Module):
         self.size = self.lstm.size
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the states h_j, (batch, words, 2 hidden), and which are real, (batch, words)."""
-        states = self.lstm(self.dropout(self.embedding(batch["tokens"])), batch.lengths["tokens"])
+        """Return the states h_j, (batch, words, 2 hidden), and which are real, (batch,
+        words).
+        """
+        states = self.lstm(
+            self.dropout(self.embedding(batch["tokens"])), batch.lengths["tokens"]
+        )
         return states, real(batch.lengths["tokens"], states.shape[1], states.device)
 
 
@@ -73,8 +85,9 @@ class Pooling(nn.Module):
 
     Args:
         size: of a state.
-        pooling: `attention`, the sum weighted by softmax(u·s_i), as in Mirsamadi et al. 2017, whose structure the
-            paper takes for its single modalities; or `max` or `mean` over the steps.
+        pooling: `attention`, the sum weighted by softmax(u·s_i), as in Mirsamadi et al.
+            2017, whose structure the paper takes for its single modalities; or `max` or
+            `mean` over the steps.
     """
 
     def __init__(self, size: int, pooling: str = "attention"):
@@ -88,7 +101,11 @@ class Pooling(nn.Module):
         """(batch, steps, size) states and (batch, steps) mask to (batch, size)."""
         if self.pooling == "max":
             return states.masked_fill(~mask[:, :, None], float("-inf")).amax(dim=1)
-        scores = self.score(states).squeeze(2) if self.score is not None else torch.zeros_like(mask, dtype=states.dtype)
+        scores = (
+            self.score(states).squeeze(2)
+            if self.score is not None
+            else torch.zeros_like(mask, dtype=states.dtype)
+        )
         return (masked_softmax(scores, mask)[:, None] @ states).squeeze(1)
 
 
@@ -97,8 +114,8 @@ class Output(nn.Module):
 
     Args:
         size, classes: of W; 200 x 4 in the paper.
-        relu: put the ReLU there. It stops the gradient of every logit below zero, so that a class may never learn; by
-            default the systems leave it out.
+        relu: put the ReLU there. It stops the gradient of every logit below zero, so
+            that a class may never learn; by default the systems leave it out.
     """
 
     def __init__(self, size: int, classes: int, relu: bool):
@@ -112,11 +129,12 @@ class Output(nn.Module):
 
 
 class LinearScore(nn.Module):
-    """Equation (7) as printed: tanh(u·s_i + v·h_j + b), each head on its own slice of the states.
+    """Equation (7) as printed: tanh(u·s_i + v·h_j + b), each head on its own slice of
+    the states.
 
-    "5 attention heads, each of which includes 40 weights" is then a u and a v of 40 numbers per head, and the five
-    slices make up the state of 200. All words rank the frames of a head alike, and no weight is more than e² times
-    another.
+    "5 attention heads, each of which includes 40 weights" is then a u and a v of 40
+    numbers per head, and the five slices make up the state of 200. All words rank the
+    frames of a head alike, and no weight is more than e² times another.
 
     Args:
         size: of both states, `heads` times the weights of a head.
@@ -131,19 +149,30 @@ class LinearScore(nn.Module):
         self.bias = nn.Parameter(torch.zeros(heads))
 
     def forward(self, speech: Tensor, text: Tensor) -> Tensor:
-        """(batch, frames, size) and (batch, words, size) to scores a_ji, (batch, heads, words, frames)."""
-        from_speech = (speech * self.u).unflatten(2, (self.heads, -1)).sum(3)  # (batch, frames, heads)
-        from_text = (text * self.v).unflatten(2, (self.heads, -1)).sum(3) + self.bias  # (batch, words, heads)
-        return torch.tanh(from_speech.transpose(1, 2)[:, :, None] + from_text.transpose(1, 2)[:, :, :, None])
+        """(batch, frames, size) and (batch, words, size) to scores a_ji, (batch, heads,
+        words, frames).
+        """
+        from_speech = (
+            (speech * self.u).unflatten(2, (self.heads, -1)).sum(3)
+        )  # (batch, frames, heads)
+        from_text = (text * self.v).unflatten(2, (self.heads, -1)).sum(
+            3
+        ) + self.bias  # (batch, words, heads)
+        return torch.tanh(
+            from_speech.transpose(1, 2)[:, :, None]
+            + from_text.transpose(1, 2)[:, :, :, None]
+        )
 
 
 class HiddenScore(nn.Module):
-    """Equation (7) with the hidden layer of Bahdanau et al. 2015, which the paper cites: w·tanh(U s_i + V h_j + b).
+    """Equation (7) with the hidden layer of Bahdanau et al. 2015, which the paper
+    cites: w·tanh(U s_i + V h_j + b).
 
-    "5 attention heads, each of which includes 40 weights" is then a layer of 40 units per head. Every pair of a word
-    and a frame has a layer of its own, so it is computed for some words at a time, `AT_ONCE` numbers but at
-    least one word, and computed again in the backward pass if there are more: memory no longer grows with the number of
-    words, at the price of a third pass.
+    "5 attention heads, each of which includes 40 weights" is then a layer of 40 units
+    per head. Every pair of a word and a frame has a layer of its own, so it is computed
+    for some words at a time, `AT_ONCE` numbers but at least one word, and computed
+    again in the backward pass if there are more: memory no longer grows with the number
+    of words, at the price of a third pass.
 
     Args:
         size: of both states.
@@ -159,20 +188,28 @@ class HiddenScore(nn.Module):
         self.w = nn.Parameter(_uniform(heads * units, units).view(heads, units))
 
     def forward(self, speech: Tensor, text: Tensor) -> Tensor:
-        """(batch, frames, size) and (batch, words, size) to scores a_ji, (batch, heads, words, frames)."""
-        frames = self.speech(speech).unflatten(2, (self.heads, -1)).permute(2, 0, 1, 3)  # (heads, batch, frames, units)
+        """(batch, frames, size) and (batch, words, size) to scores a_ji, (batch, heads,
+        words, frames).
+        """
+        frames = (
+            self.speech(speech).unflatten(2, (self.heads, -1)).permute(2, 0, 1, 3)
+        )  # (heads, batch, frames, units)
         words = self.text(text).unflatten(2, (self.heads, -1)).permute(2, 0, 1, 3)
         parts = words.split(max(1, AT_ONCE // frames.numel()), dim=2)
         if len(parts) == 1 or not torch.is_grad_enabled():
             scores = [self._part(frames, part, self.w) for part in parts]
         else:
             again = {"use_reentrant": False, "preserve_rng_state": False}
-            scores = [checkpoint(self._part, frames, part, self.w, **again) for part in parts]
+            scores = [
+                checkpoint(self._part, frames, part, self.w, **again) for part in parts
+            ]
         return torch.cat(scores, dim=2).transpose(0, 1)
 
     @staticmethod
     def _part(frames: Tensor, words: Tensor, w: Tensor) -> Tensor:
-        layer = torch.tanh(words[:, :, :, None] + frames[:, :, None])  # (heads, batch, words, frames, units)
+        layer = torch.tanh(
+            words[:, :, :, None] + frames[:, :, None]
+        )  # (heads, batch, words, frames, units)
         return (layer.flatten(1, 3) @ w[:, :, None]).view(layer.shape[:-1])
 
 
@@ -181,8 +218,10 @@ class Learned(nn.Module):
 
     Args:
         size: of both states, a multiple of `heads`.
-        heads: how many; each sums up its own slice of the speech states, so that the aligned vector is as long as one.
-        units: of each head's layer, if the score is `hidden`; a head of a linear one has size / heads weights.
+        heads: how many; each sums up its own slice of the speech states, so that the
+            aligned vector is as long as one.
+        units: of each head's layer, if the score is `hidden`; a head of a linear one
+            has size / heads weights.
         score: `linear` is `LinearScore`, `hidden` is `HiddenScore`.
     """
 
@@ -192,13 +231,21 @@ class Learned(nn.Module):
             raise ValueError(f"score is {score!r}; expected linear or hidden")
         if size % heads:
             raise ValueError(
-                f"states of {size} numbers cannot be cut into {heads} equal slices; change heads or hidden"
+                f"states of {size} numbers cannot be cut into {heads} equal slices;"
+                " change heads or hidden"
             )
         self.heads = heads
-        self.score = LinearScore(size, heads) if score == "linear" else HiddenScore(size, heads, units)
+        self.score = (
+            LinearScore(size, heads)
+            if score == "linear"
+            else HiddenScore(size, heads, units)
+        )
 
-    def forward(self, speech: Tensor, text: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        """Return weights α_ji, (batch, heads, words, frames), of which those of a word add up to one.
+    def forward(
+        self, speech: Tensor, text: Tensor, frames: Tensor, batch: Batch
+    ) -> Tensor:
+        """Return weights α_ji, (batch, heads, words, frames), of which those of a word
+        add up to one.
 
         Args:
             speech: (batch, frames, size) states s_i.
@@ -211,26 +258,35 @@ class Learned(nn.Module):
 
 
 class Given(nn.Module):
-    """The hard alignment of section 4.3: a word takes the mean over the frames in which it is spoken.
+    """The hard alignment of section 4.3: a word takes the mean over the frames in which
+    it is spoken.
 
     A token without a span, such as a punctuation mark, takes nothing: zeros.
     """
 
     heads = 1
 
-    def forward(self, speech: Tensor, text: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        """Return weights, (batch, 1, words, frames); those of a word add up to one, or are all zero.
+    def forward(
+        self, speech: Tensor, text: Tensor, frames: Tensor, batch: Batch
+    ) -> Tensor:
+        """Return weights, (batch, 1, words, frames); those of a word add up to one, or
+        are all zero.
 
         Args:
             speech: (batch, frames, size) states s_i.
             text: not looked at.
             frames: (batch, frames) which frames are real.
-            batch: whose `spans` give the first frame of each word and the one after its last.
+            batch: whose `spans` give the first frame of each word and the one after its
+                last.
         """
         step = torch.arange(speech.shape[1], device=speech.device)
         first, after = batch["spans"][:, :, :1], batch["spans"][:, :, 1:]
-        inside = (first <= step) & (step < after) & frames[:, None]  # (batch, words, frames)
-        return (inside / inside.sum(dim=2, keepdim=True).clamp(min=1))[:, None].to(speech.dtype)
+        inside = (
+            (first <= step) & (step < after) & frames[:, None]
+        )  # (batch, words, frames)
+        return (inside / inside.sum(dim=2, keepdim=True).clamp(min=1))[:, None].to(
+            speech.dtype
+        )
 
 
 class Speech(nn.Module):
@@ -323,28 +379,41 @@ class Concat(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
-        pooled = [self.pool_speech(*self.speech(batch)), self.pool_text(*self.text(batch))]
+        pooled = [
+            self.pool_speech(*self.speech(batch)),
+            self.pool_text(*self.text(batch)),
+        ]
         return self.output(torch.cat(pooled, dim=1))
 
 
 class Fusion(nn.Module):
-    """Each word, beside what it takes from the frames, through a BiLSTM: equations (10) to (14).
+    """Each word, beside what it takes from the frames, through a BiLSTM: equations (10)
+    to (14).
 
     Args:
         inputs: size of `short_term`, vocabulary, pretrained vectors, number of classes.
-        alignment: gives the weights of the frames for each word; its `heads` each sum up a slice of the speech states.
+        alignment: gives the weights of the frames for each word; its `heads` each sum
+            up a slice of the speech states.
         hidden: size of the state of each direction of all three BiLSTMs.
         embedding: size of a word vector.
         dropout: see the encoders.
         relu: see `Output`.
 
     Attributes:
-        keep_attention: set it to True to have every forward pass leave its weights in `attention`.
-        attention: (batch, heads, words, frames) weights of the last forward pass, zero on padding; None until then.
+        keep_attention: set it to True to have every forward pass leave its weights in
+            `attention`.
+        attention: (batch, heads, words, frames) weights of the last forward pass, zero
+            on padding; None until then.
     """
 
     def __init__(
-        self, inputs: Inputs, alignment: Learned | Given, hidden: int, embedding: int, dropout: float, relu: bool
+        self,
+        inputs: Inputs,
+        alignment: Learned | Given,
+        hidden: int,
+        embedding: int,
+        dropout: float,
+        relu: bool,
     ):
         super().__init__()
         self.keep_attention = False
@@ -360,17 +429,24 @@ class Fusion(nn.Module):
         """Return logits, (batch, classes)."""
         speech, frames = self.speech(batch)
         text, words = self.text(batch)
-        weights = self.alignment(speech, text, frames, batch)  # (batch, heads, words, frames)
+        weights = self.alignment(
+            speech, text, frames, batch
+        )  # (batch, heads, words, frames)
         if self.keep_attention:
             self.attention = weights.detach() * words[:, None, :, None]
-        slices = speech.unflatten(2, (self.alignment.heads, -1)).transpose(1, 2)  # (batch, heads, frames, slice)
-        aligned = (weights @ slices).transpose(1, 2).flatten(2)  # s̃_j, (batch, words, 2 hidden)
+        slices = speech.unflatten(2, (self.alignment.heads, -1)).transpose(
+            1, 2
+        )  # (batch, heads, frames, slice)
+        aligned = (
+            (weights @ slices).transpose(1, 2).flatten(2)
+        )  # s̃_j, (batch, words, 2 hidden)
         fused = self.fusion(torch.cat([aligned, text], dim=2), batch.lengths["tokens"])
         return self.output(self.pool(fused, words))
 
 
 class Aligned(Fusion):
-    """The proposed model, with the alignment learned by attention, equations (7) to (9).
+    """The proposed model, with the alignment learned by attention, equations (7) to
+    (9).
 
     Args:
         inputs, hidden, embedding, dropout, relu: as for `Fusion`.
@@ -388,7 +464,14 @@ class Aligned(Fusion):
         dropout: float = 0.0,
         relu: bool = False,
     ):
-        super().__init__(inputs, Learned(2 * hidden, heads, units, score), hidden, embedding, dropout, relu)
+        super().__init__(
+            inputs,
+            Learned(2 * hidden, heads, units, score),
+            hidden,
+            embedding,
+            dropout,
+            relu,
+        )
 
 
 class Hard(Fusion):
@@ -399,7 +482,12 @@ class Hard(Fusion):
     """
 
     def __init__(
-        self, inputs: Inputs, hidden: int = 100, embedding: int = 300, dropout: float = 0.0, relu: bool = False
+        self,
+        inputs: Inputs,
+        hidden: int = 100,
+        embedding: int = 300,
+        dropout: float = 0.0,
+        relu: bool = False,
     ):
         super().__init__(inputs, Given(), hidden, embedding, dropout, relu)
 
@@ -409,7 +497,9 @@ def _uniform(size: int, fan: int) -> Tensor:
 
 
 def spans(utterance: Utterance, settings: Settings) -> np.ndarray:
-    """Return `token_spans` on the frames of `short_term`, cut and averaged as the settings say."""
+    """Return `token_spans` on the frames of `short_term`, cut and averaged as the
+    settings say.
+    """
     return token_spans(
         utterance,
         hop=0.01,
@@ -422,16 +512,16 @@ def spans(utterance: Utterance, settings: Settings) -> np.ndarray:
 
 AUDIO, TEXT = ("short_term",), ("tokens",)
 
-# The paper's sizes, rate and longest utterance, 20 s. It names no batch size, number of epochs or development set: what
-# is not here is as in yoon2018.
+# The paper's sizes, rate and longest utterance, 20 s. It names no batch size, number of
+# epochs or development set: what is not here is as in yoon2018.
 PAPER = Settings(learning_rate=1e-3, max_frames=2000, seeds=5)
 LARGE_AUDIO = {"hidden": 100}
 LARGE_TEXT = {"hidden": 100, "embedding": 300}
 LARGE_HEADS = {"heads": 5, "units": 40}
 
-# Half a minute per run on one core. Chosen on development losses of fold 2, seed 1, which the chapter does not look at,
-# in nine trial runs: eight frames averaged in place of six, and twice the learning rate, took less time and lost
-# nothing.
+# Half a minute per run on one core. Chosen on development losses of fold 2, seed 1,
+# which the chapter does not look at, in nine trial runs: eight frames averaged in place
+# of six, and twice the learning rate, took less time and lost nothing.
 QUICK = Settings(
     epochs=30,
     max_steps=None,
@@ -450,34 +540,80 @@ SMALL_HEADS = {"heads": 4, "units": 8}
 
 
 def _system(
-    name: str, summary: str, features: tuple[str, ...], build: type[nn.Module], small: dict, large: dict, **more
+    name: str,
+    summary: str,
+    features: tuple[str, ...],
+    build: type[nn.Module],
+    small: dict,
+    large: dict,
+    **more,
 ) -> System:
-    settings = {"quick": replace(QUICK, model=small), "paper": replace(PAPER, model=large)}
-    return System(name, summary, features, build, settings, protocol="leave-one-session-out", **more)
+    settings = {
+        "quick": replace(QUICK, model=small),
+        "paper": replace(PAPER, model=large),
+    }
+    return System(
+        name,
+        summary,
+        features,
+        build,
+        settings,
+        protocol="leave-one-session-out",
+        **more,
+    )
 
 
 _REFERENCE = [
     _system("speech", "attention over frames", AUDIO, Speech, SMALL_AUDIO, LARGE_AUDIO),
     _system("text", "attention over words", TEXT, Text, SMALL_TEXT, LARGE_TEXT),
-    _system("concat", "both, concatenated", AUDIO + TEXT, Concat, SMALL_TEXT, LARGE_TEXT),
-    _system("hard", "given alignment", AUDIO + TEXT, Hard, SMALL_TEXT, LARGE_TEXT, derived={"spans": spans}),
-    _system("aligned", "learned alignment", AUDIO + TEXT, Aligned, SMALL_TEXT | SMALL_HEADS, LARGE_TEXT | LARGE_HEADS),
+    _system(
+        "concat", "both, concatenated", AUDIO + TEXT, Concat, SMALL_TEXT, LARGE_TEXT
+    ),
+    _system(
+        "hard",
+        "given alignment",
+        AUDIO + TEXT,
+        Hard,
+        SMALL_TEXT,
+        LARGE_TEXT,
+        derived={"spans": spans},
+    ),
+    _system(
+        "aligned",
+        "learned alignment",
+        AUDIO + TEXT,
+        Aligned,
+        SMALL_TEXT | SMALL_HEADS,
+        LARGE_TEXT | LARGE_HEADS,
+    ),
 ]
 _RECOGNISED = [
-    replace(s, name=f"{s.name}-asr", summary=f"{s.summary}, recognised text", transcripts="asr-14.7")
+    replace(
+        s,
+        name=f"{s.name}-asr",
+        summary=f"{s.summary}, recognised text",
+        transcripts="asr-14.7",
+    )
     for s in _REFERENCE
     if s.name in ("text", "concat", "aligned")
 ]
 SYSTEMS: dict[str, System] = {s.name: s for s in _REFERENCE + _RECOGNISED}
-"""Rows of Tables 1 and 2. The ASR systems read transcripts with a word error rate of 14.7 %."""
+"""Rows of Tables 1 and 2. The ASR systems read transcripts with a word error rate of
+14.7 %.
+"""
 
 OPTIONS = {
     "hidden layer": ("aligned", {"model": {"score": "hidden"}}),
     "ReLU on the logits": ("aligned", {"model": {"relu": True}}),
     "ReLU on the logits of text": ("text", {"model": {"relu": True}}),
     "dropout 0.3": ("aligned", {"model": {"dropout": 0.3}}),
-    "hidden layer and dropout 0.3": ("aligned", {"model": {"score": "hidden", "dropout": 0.3}}),
+    "hidden layer and dropout 0.3": (
+        "aligned",
+        {"model": {"score": "hidden", "dropout": 0.3}},
+    ),
     "maximum of the states": ("concat", {"model": {"pooling": "max"}}),
     "mean of the states": ("concat", {"model": {"pooling": "mean"}}),
 }
-"""What the paper leaves open, each with the choice that is not the default: the system, and what to override."""
+"""What the paper leaves open, each with the choice that is not the default: the system,
+and what to override.
+"""

@@ -1,11 +1,13 @@
-"""Audio, text and dual recurrent encoders, without and with attention: ARE, TRE, MDRE and MDREA.
+"""Audio, text and dual recurrent encoders, without and with attention: ARE, TRE, MDRE
+and MDREA.
 
-Yoon, Byun and Jung 2018, "Multimodal speech emotion recognition using audio and text" (SLT).
-Taught in chapter `yoon2018`; equation numbers are the paper's.
+Yoon, Byun and Jung 2018, "Multimodal speech emotion recognition using audio and text"
+(SLT). Taught in chapter `yoon2018`; equation numbers are the paper's.
 
-The GRU is PyTorch's. Chung et al. 2014, whom the paper cites, multiply the state by the reset gate before the
-candidate's recurrent matrix, tanh(W x + U (r * h)); PyTorch and cuDNN multiply after it, tanh(W x + b + r * (U h + c)),
-and call z what Chung et al. call 1 - z. Sizes are the same but for the second bias.
+The GRU is PyTorch's. Chung et al. 2014, whom the paper cites, multiply the state by the
+reset gate before the candidate's recurrent matrix, tanh(W x + U (r * h)); PyTorch and
+cuDNN multiply after it, tanh(W x + b + r * (U h + c)), and call z what Chung et al.
+call 1 - z. Sizes are the same but for the second bias.
 """
 
 from __future__ import annotations
@@ -16,7 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from serlib.batching import Batch
-from serlib.models.layers import last_state, masked_softmax, orthogonal_, real, word_embedding
+from serlib.models.layers import (
+    last_state,
+    masked_softmax,
+    orthogonal_,
+    real,
+    word_embedding,
+)
 from serlib.models.system import Inputs, Settings, System
 
 ACTIVATIONS = {"linear": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -29,14 +37,17 @@ class Dense(nn.Module):
 
     Args:
         inputs, outputs: sizes.
-        bias: `vector`, one number per output (the paper's b); `scalar`, one that all outputs share (the released
-            code's). A shared bias on the logits cannot change the softmax.
+        bias: `vector`, one number per output (the paper's b); `scalar`, one that all
+            outputs share (the released code's). A shared bias on the logits cannot
+            change the softmax.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: str = "vector"):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-0.25, 0.25))
-        self.bias = nn.Parameter(torch.zeros(_choose("bias", bias, {"vector": outputs, "scalar": 1})))
+        self.bias = nn.Parameter(
+            torch.zeros(_choose("bias", bias, {"vector": outputs, "scalar": 1}))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs) to (batch, outputs)."""
@@ -44,13 +55,15 @@ class Dense(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Equation (1) over MFCC frames, then e = concat(h_ta, p) with the prosodic vector p.
+    """Equation (1) over MFCC frames, then e = concat(h_ta, p) with the prosodic vector
+    p.
 
     Args:
         inputs: sizes of `mfcc` and `prosody`.
         hidden: size of the GRU state.
-        dropout: share of the GRU's inputs that are zeroed. The released code drops outputs too, but the last state,
-            which alone is used here, is taken before that.
+        dropout: share of the GRU's inputs that are zeroed. The released code drops
+            outputs too, but the last state, which alone is used here, is taken before
+            that.
     """
 
     def __init__(self, inputs: Inputs, hidden: int, dropout: float):
@@ -63,7 +76,9 @@ class AudioEncoder(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Return e, (batch, hidden + prosody)."""
         states, _ = self.gru(self.dropout(batch["mfcc"]))  # (batch, frames, hidden)
-        return torch.cat([last_state(states, batch.lengths["mfcc"]), batch["prosody"]], dim=1)
+        return torch.cat(
+            [last_state(states, batch.lengths["mfcc"]), batch["prosody"]], dim=1
+        )
 
 
 class TextEncoder(nn.Module):
@@ -73,8 +88,8 @@ class TextEncoder(nn.Module):
         inputs: vocabulary and pretrained vectors.
         hidden: size of the GRU state.
         embedding: size of a word vector.
-        dropout: share of the GRU's inputs that are zeroed, and of the sequence of states, though not of the last state:
-            so does the released code.
+        dropout: share of the GRU's inputs that are zeroed, and of the sequence of
+            states, though not of the last state: so does the released code.
     """
 
     def __init__(self, inputs: Inputs, hidden: int, embedding: int, dropout: float):
@@ -86,7 +101,9 @@ class TextEncoder(nn.Module):
         orthogonal_(self.gru)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return all states h_t, (batch, words, hidden), and the last one, (batch, hidden)."""
+        """Return all states h_t, (batch, words, hidden), and the last one, (batch,
+        hidden).
+        """
         states, _ = self.gru(self.dropout(self.embedding(batch["tokens"])))
         return self.dropout(states), last_state(states, batch.lengths["tokens"])
 
@@ -101,7 +118,13 @@ class ARE(nn.Module):
         bias: see `Dense`.
     """
 
-    def __init__(self, inputs: Inputs, hidden: int = 200, dropout_audio: float = 0.3, bias: str = "vector"):
+    def __init__(
+        self,
+        inputs: Inputs,
+        hidden: int = 200,
+        dropout_audio: float = 0.3,
+        bias: str = "vector",
+    ):
         super().__init__()
         self.audio = AudioEncoder(inputs, hidden, dropout_audio)
         self.output = Dense(self.audio.size, inputs.classes, bias)
@@ -123,7 +146,12 @@ class TRE(nn.Module):
     """
 
     def __init__(
-        self, inputs: Inputs, hidden: int = 200, embedding: int = 300, dropout_text: float = 0.7, bias: str = "vector"
+        self,
+        inputs: Inputs,
+        hidden: int = 200,
+        embedding: int = 300,
+        dropout_text: float = 0.7,
+        bias: str = "vector",
     ):
         super().__init__()
         self.text = TextEncoder(inputs, hidden, embedding, dropout_text)
@@ -136,15 +164,18 @@ class TRE(nn.Module):
 
 
 class MDRE(nn.Module):
-    """Multimodal dual recurrent encoder: logits concat(A, T) M + b with A = g(e), T = g'(h_last), equation (4).
+    """Multimodal dual recurrent encoder: logits concat(A, T) M + b with A = g(e), T =
+    g'(h_last), equation (4).
 
     Args:
-        inputs: sizes of `mfcc` and `prosody`, vocabulary, pretrained vectors, number of classes.
+        inputs: sizes of `mfcc` and `prosody`, vocabulary, pretrained vectors, number of
+            classes.
         hidden: size of both GRU states.
         embedding: size of a word vector.
         dropout_audio, dropout_text: see the encoders.
-        activation: what follows the linear layers g and g', which halve the size: `linear` is nothing, as in the
-            released code; the paper says "feed-forward neural network", so `relu` and `tanh` are there to compare.
+        activation: what follows the linear layers g and g', which halve the size:
+            `linear` is nothing, as in the released code; the paper says "feed-forward
+            neural network", so `relu` and `tanh` are there to compare.
         bias: see `Dense`.
     """
 
@@ -163,7 +194,9 @@ class MDRE(nn.Module):
         self.text = TextEncoder(inputs, hidden, embedding, dropout_text)
         self.g_audio = _halve(self.audio.size, activation, bias)
         self.g_text = _halve(self.text.size, activation, bias)
-        self.output = Dense(self.audio.size // 2 + self.text.size // 2, inputs.classes, bias)
+        self.output = Dense(
+            self.audio.size // 2 + self.text.size // 2, inputs.classes, bias
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -173,19 +206,24 @@ class MDRE(nn.Module):
 
 
 class MDREA(nn.Module):
-    """MDRE with attention over the words, conditioned on the audio: logits concat(Z, A) M + b, equation (5).
+    """MDRE with attention over the words, conditioned on the audio: logits concat(Z, A)
+    M + b, equation (5).
 
-    The dot product e·h_t wants vectors of one size, so e goes through a linear layer to the size of h_t first, as in
-    the released code.
+    The dot product e·h_t wants vectors of one size, so e goes through a linear layer to
+    the size of h_t first, as in the released code.
 
     Args:
-        inputs, hidden, embedding, dropout_audio, dropout_text, activation, bias: as for `MDRE`.
-        readout: what stands beside Z in the concatenation: `encoding` is A = g(e) of equation (4), as the paper writes;
-            `projected` is the projection of e that attention used, as in the released code, without g.
+        inputs, hidden, embedding, dropout_audio, dropout_text, activation, bias: as for
+        `MDRE`.
+        readout: what stands beside Z in the concatenation: `encoding` is A = g(e) of
+            equation (4), as the paper writes; `projected` is the projection of e that
+            attention used, as in the released code, without g.
 
     Attributes:
-        keep_attention: set it to True to have every forward pass leave its weights in `attention`.
-        attention: (batch, words) weights a_t of the last forward pass, zero on padding; None until then.
+        keep_attention: set it to True to have every forward pass leave its weights in
+            `attention`.
+        attention: (batch, words) weights a_t of the last forward pass, zero on padding;
+            None until then.
     """
 
     def __init__(
@@ -207,7 +245,9 @@ class MDREA(nn.Module):
         self.projection = Dense(self.audio.size, self.text.size, bias)
         sizes = {"encoding": self.audio.size // 2, "projected": self.text.size}
         beside = _choose("readout", readout, sizes)
-        self.g_audio = _halve(self.audio.size, activation, bias) if readout == "encoding" else None
+        self.g_audio = (
+            _halve(self.audio.size, activation, bias) if readout == "encoding" else None
+        )
         self.output = Dense(self.text.size + beside, inputs.classes, bias)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -216,7 +256,9 @@ class MDREA(nn.Module):
         states, _ = self.text(batch)  # (batch, words, hidden)
         query = self.projection(e)  # (batch, hidden)
         scores = (states @ query[:, :, None]).squeeze(2)  # (batch, words)
-        weights = masked_softmax(scores, real(batch.lengths["tokens"], scores.shape[1], scores.device))
+        weights = masked_softmax(
+            scores, real(batch.lengths["tokens"], scores.shape[1], scores.device)
+        )
         if self.keep_attention:
             self.attention = weights.detach()
         attended = (weights[:, None] @ states).squeeze(1)  # Z, (batch, hidden)
@@ -225,7 +267,9 @@ class MDREA(nn.Module):
 
 
 def _halve(size: int, activation: str, bias: str) -> nn.Sequential:
-    return nn.Sequential(Dense(size, size // 2, bias), _choose("activation", activation, ACTIVATIONS)())
+    return nn.Sequential(
+        Dense(size, size // 2, bias), _choose("activation", activation, ACTIVATIONS)()
+    )
 
 
 def _choose(option: str, value: str, values: dict):
@@ -241,8 +285,8 @@ PAPER = Settings()
 LARGE_AUDIO = {"hidden": 200, "dropout_audio": 0.3}
 LARGE_TEXT = {"hidden": 200, "embedding": 300, "dropout_text": 0.7}
 
-# Half a minute per run on one core: eight frames in one, a sixth of the units, rarer looks. A second fold tells more
-# than a second seed: it has other test utterances.
+# Half a minute per run on one core: eight frames in one, a sixth of the units, rarer
+# looks. A second fold tells more than a second seed: it has other test utterances.
 QUICK = Settings(
     epochs=30,
     max_steps=None,
@@ -259,27 +303,60 @@ SMALL_TEXT = {"hidden": 32, "embedding": 100, "dropout_text": 0.7}
 
 
 def _system(
-    name: str, summary: str, features: tuple[str, ...], build: type[nn.Module], small: dict, large: dict
+    name: str,
+    summary: str,
+    features: tuple[str, ...],
+    build: type[nn.Module],
+    small: dict,
+    large: dict,
 ) -> System:
-    settings = {"quick": replace(QUICK, model=small), "paper": replace(PAPER, model=large)}
+    settings = {
+        "quick": replace(QUICK, model=small),
+        "paper": replace(PAPER, model=large),
+    }
     return System(name, summary, features, build, settings, protocol="random-folds")
 
 
 _REFERENCE = [
-    _system("are", "GRU over MFCC, last state and prosody", AUDIO, ARE, SMALL_AUDIO, LARGE_AUDIO),
+    _system(
+        "are",
+        "GRU over MFCC, last state and prosody",
+        AUDIO,
+        ARE,
+        SMALL_AUDIO,
+        LARGE_AUDIO,
+    ),
     _system("tre", "GRU over words, last state", TEXT, TRE, SMALL_TEXT, LARGE_TEXT),
     _system(
-        "mdre", "both encoders, concatenated", AUDIO + TEXT, MDRE, SMALL_AUDIO | SMALL_TEXT, LARGE_AUDIO | LARGE_TEXT
+        "mdre",
+        "both encoders, concatenated",
+        AUDIO + TEXT,
+        MDRE,
+        SMALL_AUDIO | SMALL_TEXT,
+        LARGE_AUDIO | LARGE_TEXT,
     ),
-    _system("mdrea", "audio attends to words", AUDIO + TEXT, MDREA, SMALL_AUDIO | SMALL_TEXT, LARGE_AUDIO | LARGE_TEXT),
+    _system(
+        "mdrea",
+        "audio attends to words",
+        AUDIO + TEXT,
+        MDREA,
+        SMALL_AUDIO | SMALL_TEXT,
+        LARGE_AUDIO | LARGE_TEXT,
+    ),
 ]
 _RECOGNISED = [
-    replace(s, name=f"{s.name}-asr", summary=f"{s.summary}, recognised text", transcripts="asr-5.53")
+    replace(
+        s,
+        name=f"{s.name}-asr",
+        summary=f"{s.summary}, recognised text",
+        transcripts="asr-5.53",
+    )
     for s in _REFERENCE
     if "tokens" in s.features
 ]
 SYSTEMS: dict[str, System] = {s.name: s for s in _REFERENCE + _RECOGNISED}
-"""Rows of Table 1. The ASR systems read transcripts with a word error rate of 5.53 %."""
+"""Rows of Table 1. The ASR systems read transcripts with a word error rate of 5.53 %.
+"""
 
 OPTIONS = {
     "loss sigmoid": ("mdre", {"loss": "sigmoid"}),
@@ -289,4 +366,6 @@ OPTIONS = {
     "one bias per layer": ("mdre", {"model": {"bias": "scalar"}}),
     "readout projected": ("mdrea", {"model": {"readout": "projected"}}),
 }
-"""What the paper leaves open, each with the choice that is not the default: the system, and what to override."""
+"""What the paper leaves open, each with the choice that is not the default: the system,
+and what to override.
+"""
