@@ -39,8 +39,9 @@ def short_term(waveform: np.ndarray) -> np.ndarray:
     4.2).
 
     The numbers are those of its `feature_extraction` without deltas, for 16 kHz, frames
-    of 320 and steps of 160 samples, rounded to single precision.
-    `serlib.features.short_term_batch` computes them, and says what is peculiar.
+    of 320 and steps of 160 samples. `serlib.features.short_term_batch` computes them in
+    double precision, and says what is peculiar; the result is rounded to single
+    precision once, so that machines whose libraries differ in the last bits agree.
 
     Args:
         waveform: (samples,) at 16 kHz, in [-1, 1]; padded with zeros to 20 ms if
@@ -68,8 +69,9 @@ def short_term(waveform: np.ndarray) -> np.ndarray:
             "expected a waveform of shape (samples,), finite and not empty, found"
             f" {samples.shape}"
         )
-    single = torch.from_numpy(samples.astype(np.float32))[None]
-    return short_term_batch(single, torch.tensor([len(samples)]))[0][0].numpy()
+    double = torch.from_numpy(samples.astype(np.float64))[None]
+    features, _ = short_term_batch(double, torch.tensor([len(samples)]))
+    return features[0].float().numpy()
 
 
 def settings() -> dict[str, Any]:
@@ -85,4 +87,5 @@ SHORT_TERM = Feature(
     per_frame=True,
     extract=short_term,
     settings=settings,
+    version=2,
 )

@@ -391,7 +391,8 @@ class AudioEncoder(nn.Module):
             x = functional.pad(x, (0, round(self.seconds * RATE) - x.shape[1]))
             lengths = torch.full_like(lengths, x.shape[1])
         if self.front == "spectra":
-            x, lengths = spectra(x, lengths, self.spectrum)
+            x, lengths = spectra(x.double(), lengths, self.spectrum)
+            x = x.float()  # rounded once: machines differ in the last bits before that
             inside = real(lengths, x.shape[1], x.device)
             x = torch.zeros_like(x).masked_scatter(
                 inside[:, :, None], self.standardise(x[inside])
