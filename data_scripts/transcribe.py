@@ -26,7 +26,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from serlib import corpora, files
-from serlib.corpora.records import Corpus, Utterance
+from serlib.corpora.corpus import Corpus, Utterance
 from serlib.corpora.transcripts import HEADER
 from serlib.determinism import find_device
 from serlib.features.waveform import read_waveform

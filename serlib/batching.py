@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serlib.features.text import UNK
-
 POOL = 12
 """Batches that are drawn together and sorted by length; more means less padding and
 less chance.
@@ -23,20 +21,20 @@ less chance.
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances padded to one length.
+    """Items padded to one length.
 
     Attributes:
-        ids: names of the utterances.
-        labels: (batch,) int64 class indices.
-        inputs: feature name to tensor: (batch, frames, dims) for frames and (batch,
-            words) int64 for `tokens`, padded with zeros at the end; (batch, dims) for a
-            feature of the whole utterance.
-        lengths: (batch,) int64 on the CPU for every input that is a sequence: its real
-            steps, at least one.
+        ids: names of the utterances or recordings.
+        targets: (batch,) int64 class indices, or (batch, steps, 3) curves.
+        inputs: name to tensor: (batch, frames, dims) for frames and (batch, words)
+            int64 for `tokens`, padded with zeros at the end; (batch, dims) for a
+            feature of the whole item.
+        lengths: (batch,) int64 on the CPU for every input that is a sequence, and for
+            `targets` that are curves: its real steps, at least one.
     """
 
     ids: list[str]
-    labels: Tensor
+    targets: Tensor
     inputs: dict[str, Tensor]
     lengths: dict[str, Tensor]
 
@@ -50,7 +48,7 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch with its tensors on `device`; lengths stay on the CPU."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return replace(self, labels=self.labels.to(device), inputs=inputs)
+        return replace(self, targets=self.targets.to(device), inputs=inputs)
 
 
 @dataclass(frozen=True)
@@ -117,73 +115,60 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything a model eats, of many utterances, held without padding on one device.
+    """Everything a model eats, of many items, held without padding on one device.
 
     Attributes:
-        ids: names of the utterances.
-        labels: (n,) int64 class indices.
+        ids: names of the utterances or recordings.
+        targets: (n,) int64 class indices, or curves of (steps, 3).
         sequences: features of frames and words.
-        vectors: (n, dims) features of whole utterances.
+        vectors: (n, dims) features of whole items.
     """
 
     ids: list[str]
-    labels: Tensor
+    targets: Tensor | Ragged
     sequences: dict[str, Ragged]
     vectors: dict[str, Tensor]
     _rows: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_rows", {id: row for row, id in enumerate(self.ids)})
+        rows = {id: row for row, id in enumerate(self.ids)}
+        object.__setattr__(self, "_rows", rows)
 
     @classmethod
     def build(
         cls,
         ids: Sequence[str],
-        labels: Sequence[int],
-        features: Mapping[str, Mapping[str, np.ndarray]],
-        *,
-        max_frames: int | None = None,
-        max_tokens: int | None = None,
-        frame_stride: int = 1,
+        targets: Sequence[int] | Sequence[np.ndarray],
+        inputs: Mapping[str, Mapping[str, np.ndarray]],
     ) -> Dataset:
-        """Collect the features of some utterances.
+        """Collect what some items are.
 
         Args:
-            ids: names of the utterances.
-            labels: their class indices.
-            features: feature name to utterance id to array: (frames, dims) or (dims,)
-                real numbers, (words,) integers for `tokens`, or other integers,
-                (steps,) or (steps, k), which are taken as they are. An utterance
-                without a word gets a single unknown word; one without a frame gets a
-                single frame of zeros, which after `standardise` is the mean frame.
-            max_frames, max_tokens: what comes after is cut off.
-            frame_stride: mean over this many consecutive frames, after the cut; the
-                last mean may be of fewer.
+            ids: names of the utterances or recordings.
+            targets: their class indices, or curves of (steps, 3).
+            inputs: name to id to array: (steps, ...) for a sequence, which may be of
+                integers and may be empty, or (dims,) real numbers for a vector. An
+                empty sequence becomes a single step of zeros.
 
         Raises:
-            ValueError: if there is no utterance, or a feature is missing or holds NaN
-                or infinity.
+            ValueError: if there is no item, or an array is missing or holds NaN or
+                infinity.
         """
         if not ids:
-            raise ValueError("a dataset needs at least one utterance")
+            raise ValueError("a dataset needs at least one item")
         sequences, vectors = {}, {}
-        for name, table in features.items():
+        for name, table in inputs.items():
             arrays = [_array(name, id, table) for id in ids]
-            if name == "tokens":
-                unknown = np.array([UNK], dtype=np.int64)
-                sequences[name] = Ragged.of(
-                    [array[:max_tokens] if len(array) else unknown for array in arrays]
-                )
-            elif arrays[0].dtype.kind in "iu":
-                sequences[name] = Ragged.of(arrays)
-            elif arrays[0].ndim == 2:
-                sequences[name] = Ragged.of(
-                    [mean_frames(array[:max_frames], frame_stride) for array in arrays]
-                )
-            else:
+            if arrays[0].ndim == 1 and arrays[0].dtype.kind == "f":
                 vectors[name] = torch.from_numpy(np.stack(arrays).astype(np.float32))
+            else:
+                sequences[name] = Ragged.of(arrays)
+        curves = np.ndim(targets[0]) > 0
         return cls(
-            list(ids), torch.tensor(labels, dtype=torch.int64), sequences, vectors
+            list(ids),
+            Ragged.of(targets) if curves else torch.tensor(targets, dtype=torch.int64),
+            sequences,
+            vectors,
         )
 
     def __len__(self) -> int:
@@ -192,7 +177,12 @@ class Dataset:
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
-        return self.labels.device
+        return (self.targets.flat if self.curves else self.targets).device
+
+    @property
+    def curves(self) -> bool:
+        """Whether a target is a curve, not a class."""
+        return isinstance(self.targets, Ragged)
 
     @property
     def bytes(self) -> int:
@@ -218,16 +208,14 @@ class Dataset:
         """(n,) steps of the feature that is longest on average, by which batches are
         sorted; ones without sequences.
         """
-        every = [ragged.lengths for ragged in self.sequences.values()]
-        return (
-            max(every, key=lambda lengths: int(lengths.sum()))
-            if every
-            else torch.ones(len(self), dtype=torch.int64)
-        )
+        if not self.sequences:
+            return torch.ones(len(self), dtype=torch.int64)
+        every = (ragged.lengths for ragged in self.sequences.values())
+        return max(every, key=lambda lengths: int(lengths.sum()))
 
     def select(self, ids: Iterable[str]) -> Dataset:
-        """Return the utterances `ids`, sharing storage; raise KeyError for an id that
-        is not there.
+        """Return the items `ids`, sharing storage; raise KeyError for an id that is
+        not there.
         """
         return self._take(
             torch.tensor([self._rows[id] for id in ids], dtype=torch.int64)
@@ -237,32 +225,12 @@ class Dataset:
         """Return a copy on `device`."""
         return replace(
             self,
-            labels=self.labels.to(device),
+            targets=self.targets.to(device),
             sequences={
                 name: ragged.to(device) for name, ragged in self.sequences.items()
             },
             vectors={name: tensor.to(device) for name, tensor in self.vectors.items()},
         )
-
-    def standardise(self, ids: Iterable[str]) -> Dataset:
-        """Return a dataset whose acoustic features have mean 0 and deviation 1 over the
-        utterances `ids`.
-
-        Mean and deviation are per dimension, over real frames only; a dimension that
-        does not vary is only centred.
-        """
-        reference = self.select(ids)
-        sequences = dict(self.sequences)
-        for name, ragged in self.sequences.items():
-            if ragged.flat.is_floating_point():
-                sequences[name] = replace(
-                    ragged, flat=_scale(ragged.flat, reference.sequences[name].steps())
-                )
-        vectors = {
-            name: _scale(tensor, reference.vectors[name])
-            for name, tensor in self.vectors.items()
-        }
-        return replace(self, sequences=sequences, vectors=vectors)
 
     def batch(self, rows: Tensor) -> Batch:
         """Pad the utterances in `rows` (int64 on the CPU) to one batch."""
@@ -270,7 +238,10 @@ class Dataset:
         inputs, lengths = dict(part.vectors), {}
         for name, ragged in part.sequences.items():
             inputs[name], lengths[name] = ragged.padded()
-        return Batch(part.ids, part.labels, inputs, lengths)
+        targets = part.targets
+        if self.curves:
+            targets, lengths["targets"] = part.targets.padded()
+        return Batch(part.ids, targets, inputs, lengths)
 
     def batches(
         self, size: int, generator: torch.Generator | None = None
@@ -289,7 +260,7 @@ class Dataset:
         there = rows.to(self.device)
         return Dataset(
             [self.ids[row] for row in rows.tolist()],
-            self.labels[there],
+            self.targets.select(rows) if self.curves else self.targets[there],
             {name: ragged.select(rows) for name, ragged in self.sequences.items()},
             {name: tensor[there] for name, tensor in self.vectors.items()},
         )
@@ -336,41 +307,13 @@ def padding_share(lengths: Tensor, batches: Iterable[Tensor]) -> float:
     return 1 - int(lengths.sum()) / padded
 
 
-def mean_frames(frames: np.ndarray, stride: int) -> np.ndarray:
-    """Mean over `stride` consecutive frames.
-
-    Args:
-        frames: (frames, dims)
-        stride: frames in one mean; the last mean may be of fewer.
-
-    Returns:
-        (ceil(frames / stride), dims) float32
-    """
-    if stride == 1 or not len(frames):
-        return np.asarray(frames, dtype=np.float32)
-    starts = np.arange(0, len(frames), stride)
-    counts = np.diff([*starts, len(frames)])[:, None]
-    return (np.add.reduceat(frames, starts, axis=0, dtype=np.float64) / counts).astype(
-        np.float32
-    )
-
-
-def _scale(values: Tensor, reference: Tensor) -> Tensor:
-    if not len(reference):
-        return values
-    deviation, mean = torch.std_mean(reference, dim=0, correction=0)
-    return (values - mean) / torch.where(
-        deviation > 1e-6 * (1 + mean.abs()), deviation, 1.0
-    )
-
-
 def _array(name: str, id: str, table: Mapping[str, np.ndarray]) -> np.ndarray:
     if id not in table:
-        raise ValueError(f"utterance {id} has no {name} feature")
+        raise ValueError(f"{id} has no {name}")
     array = np.asarray(table[id])
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(
-            f"the {name} feature of utterance {id} holds NaN or infinity; delete it"
+            f"the {name} of {id} holds NaN or infinity; delete it"
             " from the cache and extract it again"
         )
     return array

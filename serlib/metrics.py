@@ -7,13 +7,35 @@ krishna2020), CCC (tzirakis2021). Taught in chapter `evaluation`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A score that depends on the test items only through sums over them.
+
+    So one bootstrap and one paired test serve all measures: they draw items, or groups
+    of items, with replacement, and add up.
+
+    Attributes:
+        name: as in a heading.
+        statistics: from targets and outputs to what is summed, (..., k). Of classes:
+            targets (...) and outputs (..., classes), or (...) predicted indices. Of
+            curves: one item, (steps, dimensions) each, to (k,).
+        value: from sums, (..., k), to scores, (...).
+    """
+
+    name: str
+    statistics: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    value: Callable[[np.ndarray], np.ndarray]
 
 
 class Interval(NamedTuple):
@@ -52,18 +74,6 @@ def confusion(
     )
 
 
-def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Share of utterances that were given their own class.
-
-    Args:
-        labels, predictions: (n,) class indices.
-
-    Raises:
-        ValueError: as `confusion`.
-    """
-    return _measure("accuracy", labels, predictions)
-
-
 def weighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """WA: mean recall of the classes, each weighted by its share of the utterances.
 
@@ -77,7 +87,7 @@ def weighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     Raises:
         ValueError: as `confusion`.
     """
-    return _measure("wa", labels, predictions)
+    return _of_counts(wa, labels, predictions)
 
 
 def unweighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
@@ -93,7 +103,7 @@ def unweighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     Raises:
         ValueError: as `confusion`.
     """
-    return _measure("ua", labels, predictions)
+    return _of_counts(ua, labels, predictions)
 
 
 def weighted_average_precision(labels: ArrayLike, predictions: ArrayLike) -> float:
@@ -109,27 +119,7 @@ def weighted_average_precision(labels: ArrayLike, predictions: ArrayLike) -> flo
     Raises:
         ValueError: as `confusion`.
     """
-    return _measure("wap", labels, predictions)
-
-
-def summary(labels: ArrayLike, logits: ArrayLike) -> dict[str, float]:
-    """Return the four measures of a classifier's output.
-
-    Args:
-        labels: (n,) class indices.
-        logits: (n, classes) scores; the prediction is the class with the highest.
-
-    Returns:
-        `accuracy`, `wa`, `ua` and `wap`, each in [0, 1].
-
-    Raises:
-        ValueError: if the shapes do not fit, or as `confusion`.
-    """
-    logits = np.asarray(logits)
-    if logits.ndim != 2:
-        raise ValueError(f"expected logits of shape (n, classes), got {logits.shape}")
-    counts = confusion(labels, logits.argmax(axis=1), classes=logits.shape[1])
-    return {name: float(measure(counts)) for name, measure in MEASURES.items()}
+    return _of_counts(wap, labels, predictions)
 
 
 def concordance(labels: ArrayLike, predictions: ArrayLike) -> float:
@@ -147,13 +137,10 @@ def concordance(labels: ArrayLike, predictions: ArrayLike) -> float:
     x, y = np.asarray(labels, dtype=float), np.asarray(predictions, dtype=float)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2:
         raise ValueError(
-            f"expected two series of the same length, at least 2; got shapes {x.shape}"
-            f" and {y.shape}"
+            "expected two series of the same length, at least 2; got shapes"
+            f" {x.shape} and {y.shape}"
         )
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return 0.0
-    covariance = np.mean((x - x.mean()) * (y - y.mean()))
-    return float(2 * covariance / (x.var() + y.var() + (x.mean() - y.mean()) ** 2))
+    return float(_concordance(_six_sums(x[:, None], y[:, None]))[0])
 
 
 def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
@@ -221,103 +208,80 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def bootstrap(
-    metric: str,
-    labels: ArrayLike,
-    predictions: ArrayLike,
+    measure: Measure,
+    statistics: ArrayLike,
     *,
+    groups: Sequence[str] | None = None,
     level: float = 0.95,
     samples: int = 2000,
     seed: int = 0,
-    groups: Sequence[str] | None = None,
 ) -> Interval:
     """Percentile bootstrap interval of a measure: how it varies with the choice of test
-    utterances.
+    items.
 
-    Utterances are drawn with replacement, without regard to their class. A measure of
-    classification depends on a resample only through its confusion counts, and those of
-    all resamples are one multinomial draw: no loop.
+    Items are drawn with replacement, without regard to their class.
 
     Args:
-        metric: `accuracy`, `wa`, `ua` or `wap`.
-        labels, predictions: (n,) class indices.
+        measure: for instance `tasks.CLASSES.measures["ua"]`.
+        statistics: (n, k) `measure.statistics` of each item.
+        groups: (n,) what to draw instead of items, usually their speakers: utterances
+            of a speaker are alike, and the interval over speakers, wider, is the one
+            that tells of new speakers.
         level: confidence level.
         samples: number of resamples.
         seed: the same seed gives the same interval.
-        groups: (n,) what to draw instead of utterances, usually their speakers:
-            utterances of a speaker are alike, and the interval over speakers, wider, is
-            the one that tells of new speakers.
 
     Raises:
-        ValueError: for an unknown metric, lengths that differ, or as `confusion`.
+        ValueError: if there is no item, or for lengths that differ.
     """
-    measure = _named(metric)
-    labels, predictions = _indices(labels, predictions)
-    classes = _classes(labels, predictions)
-    counts = _resample(
-        labels * classes + predictions, classes**2, groups, samples, seed
-    )
-    values = measure(counts.reshape(samples, classes, classes))
-    low, high = _percentiles(values, level)
-    return Interval(low, high, float(measure(confusion(labels, predictions, classes))))
+    (sums,), total = _resample([statistics], groups, samples, seed)
+    low, high = _percentiles(measure.value(sums), level)
+    return Interval(low, high, float(measure.value(total[0])))
 
 
 def paired_bootstrap(
-    metric: str,
-    labels: ArrayLike,
+    measure: Measure,
     a: ArrayLike,
     b: ArrayLike,
     *,
+    groups: Sequence[str] | None = None,
     level: float = 0.95,
     samples: int = 2000,
     seed: int = 0,
-    groups: Sequence[str] | None = None,
 ) -> tuple[Interval, float]:
-    """Compare two systems on the same utterances: the difference of a measure, `a`
-    minus `b`.
+    """Compare two systems on the same items: the difference of a measure, `a` minus
+    `b`.
 
-    Each resample draws the same utterances for both, so what they share (easy and hard
-    utterances) cancels.
+    Each resample draws the same items for both, so what they share (easy and hard
+    items) cancels.
 
     Args:
-        metric, level, samples, seed, groups: as in `bootstrap`.
-        labels: (n,) class indices.
-        a, b: (n,) predictions of the two systems, in the order of `labels`.
+        measure, groups, level, samples, seed: as in `bootstrap`.
+        a, b: (n, k) statistics of the two systems on the same items.
 
     Returns:
         the interval of the difference, and the two-sided p-value: twice the share of
-        resamples in which the difference is zero or has the other sign. It is about 1 -
-        level, or lower, where the interval leaves zero out.
+        resamples in which the difference is zero or has the other sign. It is about
+        1 - level, or lower, where the interval leaves zero out.
 
     Raises:
         ValueError: as `bootstrap`.
-
-    Example:
-        >>> difference, p = paired_bootstrap("ua", labels, a.predicted, b.predicted)
     """
-    measure = _named(metric)
-    labels, a, b = _indices(labels, a, b)
-    classes = _classes(labels, a, b)
-    cells = (labels * classes + a) * classes + b
-    joint = _resample(cells, classes**3, groups, samples, seed).reshape(
-        samples, classes, classes, classes
-    )
-    values = measure(joint.sum(axis=3)) - measure(joint.sum(axis=2))
-    estimate = measure(confusion(labels, a, classes)) - measure(
-        confusion(labels, b, classes)
-    )
+    sums, total = _resample([a, b], groups, samples, seed)
+    first, second = (measure.value(one) for one in sums)
+    values, estimate = first - second, measure.value(total[0]) - measure.value(total[1])
     low, high = _percentiles(values, level)
     tail = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
-    return Interval(low, high, float(estimate)), min(
-        1.0, 2 * (tail + 1) / (samples + 1)
-    )
+    p = min(1.0, 2 * (tail + 1) / (samples + 1))
+    return Interval(low, high, float(estimate)), p
 
 
-def _accuracy(counts: np.ndarray) -> np.ndarray:
+def wa(counts: np.ndarray) -> np.ndarray:
     """Accuracy of confusion counts (..., classes, classes)."""
     return np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
 
 
-def _ua(counts: np.ndarray) -> np.ndarray:
+def ua(counts: np.ndarray) -> np.ndarray:
     """Mean recall over the classes that have labels, of confusion counts (..., classes,
     classes).
     """
@@ -326,7 +290,7 @@ def _ua(counts: np.ndarray) -> np.ndarray:
     return recall.sum(axis=-1) / (rows > 0).sum(axis=-1)
 
 
-def _wap(counts: np.ndarray) -> np.ndarray:
+def wap(counts: np.ndarray) -> np.ndarray:
     """Precision weighted by the labels' shares, of confusion counts (..., classes,
     classes).
     """
@@ -335,30 +299,67 @@ def _wap(counts: np.ndarray) -> np.ndarray:
     return (precision * rows).sum(axis=-1) / rows.sum(axis=-1)
 
 
-MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "accuracy": _accuracy,
-    "wa": _accuracy,
-    "ua": _ua,
-    "wap": _wap,
-}
-"""Name of a measure to the function that computes it from confusion counts (...,
-classes, classes).
-"""
+@cache
+def classification_measures(classes: int) -> Mapping[str, Measure]:
+    """Return UA, WA and WAP for so many classes: each of the counts of a confusion
+    matrix.
+    """
+
+    def statistics(target: np.ndarray, output: np.ndarray) -> np.ndarray:
+        target, output = np.asarray(target), np.asarray(output)
+        predicted = output.argmax(axis=-1) if output.ndim > target.ndim else output
+        return np.eye(classes**2)[target * classes + predicted]
+
+    def of_counts(score: Callable[[np.ndarray], np.ndarray]) -> Callable:
+        return lambda sums: score(sums.reshape(*sums.shape[:-1], classes, classes))
+
+    scores = {"ua": ua, "wa": wa, "wap": wap}
+    return {
+        name: Measure(name.upper(), statistics, of_counts(score))
+        for name, score in scores.items()
+    }
 
 
-def _measure(metric: str, labels: ArrayLike, predictions: ArrayLike) -> float:
-    labels, predictions = _indices(labels, predictions)
-    return float(
-        MEASURES[metric](confusion(labels, predictions, _classes(labels, predictions)))
-    )
+@cache
+def concordance_measures(dimensions: tuple[str, ...]) -> Mapping[str, Measure]:
+    """Return the CCC of each dimension over all frames of all items, and their mean."""
+
+    def of(index: int | slice) -> Callable[[np.ndarray], np.ndarray]:
+        def value(sums: np.ndarray) -> np.ndarray:
+            return _concordance(sums)[..., index]
+
+        return value
+
+    def mean(sums: np.ndarray) -> np.ndarray:
+        return _concordance(sums).mean(axis=-1)
+
+    each = {d: Measure(d, _six_sums, of(i)) for i, d in enumerate(dimensions)}
+    return {"ccc": Measure("CCC", _six_sums, mean)} | each
 
 
-def _named(metric: str) -> Callable[[np.ndarray], np.ndarray]:
-    if metric not in MEASURES:
-        raise ValueError(
-            f"expected a metric among {', '.join(MEASURES)}; got {metric!r}"
-        )
-    return MEASURES[metric]
+def _six_sums(target: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """What the CCC of (steps, dimensions) depends on, (6 dimensions,)."""
+    x, y = np.asarray(target, dtype=float), np.asarray(output, dtype=float)
+    sums = [np.ones_like(x), x, y, x * x, y * y, x * y]
+    return np.stack([one.sum(axis=0) for one in sums]).reshape(-1)
+
+
+def _concordance(sums: np.ndarray) -> np.ndarray:
+    """CCC of each dimension, (..., dimensions); 0 where a series is constant."""
+    n, *means = np.moveaxis(sums.reshape(*sums.shape[:-1], 6, -1), -2, 0)
+    x, y, xx, yy, xy = (one / n for one in means)
+    x_variance, y_variance = xx - x * x, yy - y * y
+    constant = (x_variance <= 1e-12 * xx) | (y_variance <= 1e-12 * yy)
+    apart = np.where(constant, 1.0, x_variance + y_variance + (x - y) ** 2)
+    return np.where(constant, 0.0, 2 * (xy - x * y) / apart)
+
+
+def _of_counts(
+    score: Callable[[np.ndarray], np.ndarray], labels: ArrayLike, predicted: ArrayLike
+) -> float:
+    labels, predicted = _indices(labels, predicted)
+    classes = 1 + int(max(labels.max(), predicted.max()))
+    return float(score(confusion(labels, predicted, classes)))
 
 
 def _indices(*series: ArrayLike, classes: int | None = None) -> list[np.ndarray]:
@@ -386,43 +387,48 @@ def _indices(*series: ArrayLike, classes: int | None = None) -> list[np.ndarray]
     return [one.astype(np.int64) for one in arrays]
 
 
-def _classes(*series: np.ndarray) -> int:
-    return 1 + int(max(one.max() for one in series))
-
-
 def _resample(
-    cells: np.ndarray, kinds: int, groups: Sequence[str] | None, samples: int, seed: int
-) -> np.ndarray:
-    """Count the cells in each resample of the utterances, or of the groups they belong
-    to.
+    statistics: Sequence[ArrayLike],
+    groups: Sequence[str] | None,
+    samples: int,
+    seed: int,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Add up statistics over each resample of the items, or of groups of them.
 
     Args:
-        cells: (n,) which cell each utterance falls into, 0 to kinds - 1.
+        statistics: some (n, k) arrays, of the same items.
 
     Returns:
-        (samples, kinds) counts.
+        of each array, (samples, k) sums and the (k,) sum of all.
     """
+    arrays = [np.asarray(one, dtype=float) for one in statistics]
+    if any(one.ndim != 2 or one.shape != arrays[0].shape for one in arrays):
+        raise ValueError(
+            "expected statistics (n, k) of the same items, got shapes"
+            f" {[one.shape for one in arrays]}"
+        )
+    n = len(arrays[0])
+    if n == 0:
+        raise ValueError("expected at least one item, got none")
+    if groups is not None:
+        if len(groups) != n:
+            raise ValueError(
+                f"expected a group for each of the {n} items, got {len(groups)}"
+            )
+        names, member = np.unique(np.asarray(groups), return_inverse=True)
+        if len(names) < 2:
+            raise ValueError(f"expected at least two groups, got only {names[0]}")
+        n = len(names)
+        arrays = [_sum_by(one, member, n) for one in arrays]
     rng = np.random.default_rng(seed)
-    if groups is None:
-        counts = np.bincount(cells, minlength=kinds)
-        return rng.multinomial(len(cells), counts / len(cells), size=samples)
-    if len(groups) != len(cells):
-        raise ValueError(
-            f"expected a group for each of the {len(cells)} utterances, got"
-            f" {len(groups)}"
-        )
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(
-            f"expected at least two groups to draw from, got only {names[0]}"
-        )
-    counts = np.bincount(member * kinds + cells, minlength=len(names) * kinds).reshape(
-        len(names), kinds
-    )
-    weights = rng.multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=samples
-    )  # (samples, groups)
-    return weights @ counts
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=samples)  # (samples, n)
+    return [weights @ one for one in arrays], [one.sum(axis=0) for one in arrays]
+
+
+def _sum_by(statistics: np.ndarray, member: np.ndarray, groups: int) -> np.ndarray:
+    sums = np.zeros((groups, statistics.shape[1]))
+    np.add.at(sums, member, statistics)
+    return sums
 
 
 def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:

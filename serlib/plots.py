@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from serlib.corpora.records import EMOTIONS, Segment
+from serlib.corpora.corpus import EMOTIONS, Segment
 
 INK = "#7b7b7b"
 """Text and axes: the grey that has the same contrast to white and to the dark page."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from serlib.corpora.records import Corpus, Utterance
+from serlib.corpora.corpus import Corpus, Utterance
 
 FOLDS = 5
 """Folds of the protocols that do not leave out one session or one speaker at a time."""

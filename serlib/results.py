@@ -1,207 +1,212 @@
-"""Records of runs: written and read as JSON, with predictions beside them, and
-tabulated beside the papers' numbers.
+"""Records of runs and their predictions: written, read, packed and found again.
 
-Used for all five papers; the records in `results/` are what the scoreboard reads.
-Taught in chapter `evaluation`.
+A run that is being made has files of its own, so that a killed batch goes on where it
+was; `pack` puts all folds and seeds of a system together. Used for all five papers; the
+records in `results/` are what chapters read. Taught in chapter `evaluation`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
 import math
-import os
-import platform
-import subprocess
+import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from importlib import metadata
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-import serlib
 from serlib import files
-from serlib.corpora.records import Corpus
-from serlib.metrics import Interval, mean_interval
-from serlib.papers import PAPERS, published
-from serlib.protocols import Split
+from serlib.metrics import Measure, confusion
 
-METRICS = {"accuracy": "accuracy", "wa": "WA", "ua": "UA", "wap": "WAP"}
-"""Measures that a table shows: name in a record to name in a heading."""
+MARKER = "replayed.txt"
+"""File in a folder of results that says that replay guards the records in it: they are
+used although other code made them, see `serlib.runs.make`.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a system said about each utterance of a test set.
+    """What a system said about each item of a test set.
 
     Attributes:
-        ids: utterance ids.
-        labels: (utterances,) int64 class indices.
-        logits: (utterances, classes) float32.
+        ids: of the utterances or recordings.
+        targets: (items,) int64 class indices; or curves end to end, (steps of all,
+            dimensions) float32.
+        outputs: (items, classes) float32 logits; or curves, shaped as the targets.
+        lengths: (items,) steps of each curve; None for classes.
     """
 
     ids: list[str]
-    labels: np.ndarray
-    logits: np.ndarray
+    targets: np.ndarray
+    outputs: np.ndarray
+    lengths: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        labels, logits = (
-            np.asarray(self.labels, dtype=np.int64),
-            np.asarray(self.logits, dtype=np.float32),
-        )
-        if (
-            labels.shape != (len(self.ids),)
-            or logits.ndim != 2
-            or len(logits) != len(self.ids)
-        ):
+        curves = self.lengths is not None
+        kind = np.float32 if curves else np.int64
+        lengths = np.asarray(self.lengths, dtype=np.int64) if curves else None
+        targets = np.asarray(self.targets, dtype=kind)
+        outputs = np.asarray(self.outputs, dtype=np.float32)
+        rows = int(lengths.sum()) if curves else len(self.ids)
+        fits = targets.ndim == (2 if curves else 1) and outputs.ndim == 2
+        if not fits or len(targets) != rows or len(outputs) != rows:
             raise ValueError(
-                f"{len(self.ids)} ids need labels of shape ({len(self.ids)},) and"
-                f" logits of shape ({len(self.ids)}, classes); got {labels.shape} and"
-                f" {logits.shape}"
+                f"{len(self.ids)} ids, {rows} rows: expected as many targets and"
+                f" outputs, found {targets.shape} and {outputs.shape}"
             )
         object.__setattr__(self, "ids", [str(id) for id in self.ids])
-        object.__setattr__(self, "labels", labels)
-        object.__setattr__(self, "logits", logits)
+        for name, value in (
+            ("targets", targets),
+            ("outputs", outputs),
+            ("lengths", lengths),
+        ):
+            object.__setattr__(self, name, value)
 
     @property
     def predicted(self) -> np.ndarray:
-        """(utterances,) the class with the highest logit."""
-        return self.logits.argmax(axis=1)
+        """(items,) the class with the highest logit."""
+        return self.outputs.argmax(axis=1)
+
+    def statistics(self, measure: Measure) -> np.ndarray:
+        """(items, k) what the measure sums up."""
+        if self.lengths is None:
+            return measure.statistics(self.targets, self.outputs)
+        ends = np.cumsum(self.lengths)[:-1]
+        pairs = zip(
+            np.split(self.targets, ends), np.split(self.outputs, ends), strict=True
+        )
+        return np.stack([measure.statistics(*pair) for pair in pairs])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One run: one system, trained on one fold with one seed, and tested.
+    """One run that was made: one system, trained on one fold with one seed, and tested.
 
     Attributes:
-        paper, system, corpus, protocol, profile: their keys.
-        synthetic: True if the corpus was made by a synthesiser.
+        paper, system, variant, corpus, protocol, profile: their names; the variant is
+            empty for the defaults.
         fold: index of the split; seed: of the weights and the order of training.
-        metrics: `accuracy`, `wa`, `ua`, `wap` and `loss` on the test set; None where
-            not finite.
-        confusion: counts, a list of rows; rows are the true classes.
-        sizes: utterances in `train`, `dev` and `test`.
-        parameters: trainable numbers of the model.
-        steps, best_step: updates made, and the update whose weights were tested.
+        key: hash of what determines the result, see `serlib.runs`.
+        metrics: the task's measures and the loss on the test set; None where not
+            finite.
         history: one `{"step", "train_loss", "dev_loss"}` per look at the development
             set.
+        synthetic: True if the corpus was made by a synthesiser.
+        task: `classes` or `continuous`.
+        outputs: names of the classes, or of the dimensions of a curve.
+        sizes: items in `train`, `dev` and `test`.
+        parameters: trainable numbers of the model.
+        steps, best_step: updates made, and the update whose weights were tested.
         wall_time: seconds, training and testing.
-        device: `cpu` or `cuda`; hardware: its name, see `hardware`.
-        versions: of Python and the libraries, see `versions`.
-        commit: of serlib's own repository, see `commit`.
+        device: `cpu` or `cuda`; hardware: its name.
+        versions: of Python and the libraries; commit: of serlib's own repository.
+        code: digest of the code that made it, see `serlib.provenance.code`; empty if it
+            was not noted.
         settings: everything the run was told.
-        key: hash of what determines the result, see `run_key`.
         skipped: how many things the corpus reader could not use.
-        predictions: on the test set; kept in an npz file of their own, None if they
-            were not read.
+        predictions: on the test set; kept in an npz file, None if they were not read.
     """
 
     paper: str
     system: str
     corpus: str
-    synthetic: bool
     protocol: str
     profile: str
     fold: int
     seed: int
-    metrics: Mapping[str, float | None]
-    confusion: Sequence[Sequence[int]]
-    sizes: Mapping[str, int]
-    parameters: int
-    steps: int
-    best_step: int
-    history: Sequence[Mapping[str, float]]
-    wall_time: float
-    device: str
-    hardware: str
-    versions: Mapping[str, str]
-    commit: str | None
-    settings: Mapping[str, Any]
     key: str
+    metrics: Mapping[str, float | None]
+    history: Sequence[Mapping[str, float]]
+    variant: str = ""
+    synthetic: bool = False
+    task: str = "classes"
+    outputs: Sequence[str] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    parameters: int = 0
+    steps: int = 0
+    best_step: int = 0
+    wall_time: float = 0.0
+    device: str = ""
+    hardware: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    code: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
     skipped: int = 0
     predictions: Predictions | None = field(default=None, compare=False, repr=False)
 
     @property
-    def path(self) -> Path:
-        """Where the record lies inside a folder of results."""
-        name = f"{self.system}-fold{self.fold}-seed{self.seed}.json"
-        return Path(self.paper, self.corpus, self.protocol, self.profile, name)
+    def group(self) -> Path:
+        """Where the folds and seeds of the system lie inside a folder of results."""
+        return group(
+            self.corpus,
+            self.paper,
+            self.protocol,
+            self.profile,
+            self.system,
+            self.variant,
+        )
 
+    @property
+    def place(self) -> str:
+        """What tells the record from the others of its group."""
+        return f"fold{self.fold}-seed{self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """Where the record lies while it is not packed."""
+        return self.group / f"{self.place}.json"
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """(classes, classes) counts; rows are the true classes."""
+        said = self.predictions
+        return confusion(said.targets, said.predicted, said.outputs.shape[1])
+
+
+DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError)
+DAMAGED += (zipfile.BadZipFile, zlib.error)
+"""What NumPy raises when it reads a damaged file of arrays."""
 
 FIELDS = tuple(one.name for one in fields(Record) if one.name != "predictions")
 """What is written of a record."""
 
-TYPES = (
-    dict.fromkeys(
-        (
-            "paper",
-            "system",
-            "corpus",
-            "protocol",
-            "profile",
-            "device",
-            "hardware",
-            "key",
-        ),
-        str,
-    )
-    | dict.fromkeys(
-        ("fold", "seed", "parameters", "steps", "best_step", "skipped"), int
-    )
-    | dict.fromkeys(("metrics", "sizes", "versions", "settings"), dict)
-    | dict.fromkeys(("confusion", "history"), list)
-    | {"synthetic": bool, "wall_time": (int, float)}
+NEEDED = tuple(
+    one.name
+    for one in fields(Record)
+    if one.default is MISSING and one.default_factory is MISSING
+)
+"""What a file must say to be a record; all else has a default."""
+
+KINDS = (
+    dict.fromkeys(("paper", "system", "corpus", "protocol", "profile", "key"), str)
+    | dict.fromkeys(("fold", "seed"), int)
+    | {"metrics": dict, "history": list}
 )
 """What JSON must hold for a record to be usable."""
 
 
-def run_key(
-    corpus: Corpus, split: Split, settings: Mapping[str, Any], seed: int, **facts: Any
-) -> str:
-    """Hash what determines the result of a run, so that a run is not made twice.
-
-    Args:
-        corpus: what is trained and tested on. Its waveforms, transcripts, labels and
-            alignments count, not its folder.
-        split: who is trained on, tuned on and tested on.
-        settings: everything the run is told.
-        seed: of the run.
-        facts: whatever else matters, for instance paper and system.
-
-    Returns:
-        32 hexadecimal digits. Another version of serlib gives another key.
+def group(
+    corpus: str, paper: str, protocol: str, profile: str, system: str, variant: str = ""
+) -> Path:
+    """Return where the runs of a system lie inside a folder of results.
 
     Raises:
-        TypeError: if `settings` or `facts` hold something that JSON does not have.
+        ValueError: if a name would lead elsewhere.
     """
-    texts = hashlib.blake2b(digest_size=16)
-    for u in corpus:
-        texts.update(
-            repr(
-                (u.id, u.speaker, u.emotion, u.dimensions, u.text, u.words, u.phones)
-            ).encode()
-        )
-    everything = {
-        "serlib": serlib.__version__,
-        "audio": corpus.fingerprint,
-        "labels and texts": texts.hexdigest(),
-        "split": [split.train, split.dev, split.test],
-        "settings": _plain(settings),
-        "seed": seed,
-        "facts": _plain(facts),
-    }
-    return hashlib.blake2b(
-        json.dumps(everything, sort_keys=True).encode(), digest_size=16
-    ).hexdigest()
+    name = f"{system}+{variant}" if variant else system
+    parts = [corpus, paper, protocol, profile, re.sub(r"[^\w.+=-]+", "-", name)]
+    if not all(re.fullmatch(r"[\w.+=-]+", one) and one.strip(".") for one in parts):
+        raise ValueError(f"{'/'.join(parts)} is no place for results; rename the run")
+    return Path(*parts)
 
 
-def write(
-    record: Record, predictions: Predictions | None, directory: str | Path
-) -> Path:
+def write(record: Record, directory: str | Path) -> Path:
     """Write a record, and its predictions beside it, under the record's own name.
 
     Both are written before either gets its name, the predictions first: a record that
@@ -209,35 +214,54 @@ def write(
     be written, it stays with its own predictions.
 
     Args:
-        record: the run.
-        predictions: what it said about the test set, or None to write the record alone.
+        record: the run; without predictions it is written alone.
         directory: folder of results.
 
     Returns:
-        path of the JSON file:
-        `directory/paper/corpus/protocol/profile/system-fold0-seed0.json`.
+        path of the JSON file, `corpus/paper/protocol/profile/system/fold0-seed0.json`
+        in the folder.
 
     Raises:
         OSError: if the folder cannot be written.
         TypeError: if the record holds something that JSON does not have.
     """
     path = Path(directory) / record.path
-    content = {name: _plain(getattr(record, name)) for name in FIELDS}
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if predictions is None:
-        files.write_text(path, text)
-        return path
-    with files.atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        with files.atomic(path.with_suffix(".npz")) as beside:
-            np.savez_compressed(
-                beside,
-                ids=np.asarray(predictions.ids, dtype=np.str_),
-                labels=predictions.labels,
-                logits=predictions.logits,
-                key=np.asarray(record.key, dtype=np.str_),
-            )
+    _write(path, _as_json(record), [record])
     return path
+
+
+def pack(directory: str | Path) -> int:
+    """Put all records of a system that lie by themselves into one JSON and one npz.
+
+    Nothing is lost if it is interrupted: what lies by itself is removed last, and
+    counts as long as it is there.
+
+    Args:
+        directory: folder of results.
+
+    Returns:
+        how many records were packed.
+
+    Raises:
+        ValueError: if a file is damaged or not a record.
+        OSError: if the folder cannot be written.
+    """
+    folders = {path.parent for path in _files(Path(directory)) if _alone(path)}
+    packed = 0
+    for folder in sorted(folders):
+        together = folder.with_name(f"{folder.name}.json")
+        with files.locked(together):
+            own = [path for path in _files(folder) if path.parent == folder]
+            records = _read_group(together, own, predictions=True)
+            content = {"records": [_as_json(one) for one in records]}
+            _write(together, content, records)
+            for path in own:
+                path.unlink()
+                _beside(path).unlink(missing_ok=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        packed += len(own)
+    return packed
 
 
 def read(
@@ -247,22 +271,21 @@ def read(
 
     Args:
         directory: folder of results, looked through at every depth.
-        predictions: read what each said of its test set too; then the folder must be
-            the one that was written to.
+        predictions: read what each said of its test set too.
         filters: fields of Record with the value wanted, or a list of values:
             `paper="yoon2018", system=["are", "tre"]`.
 
     Returns:
-        the records, sorted by paper, corpus, protocol, profile, system, fold and seed.
+        the records, sorted by corpus, paper, protocol, profile, system, variant, fold
+        and seed.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if a JSON file in it is damaged or not a record (the message names
-            it), or for an unknown filter.
+        ValueError: if a file in it is damaged or not a record (the message names it),
+            or for an unknown filter.
     """
     directory = Path(directory)
-    unknown = sorted(set(filters) - set(FIELDS))
-    if unknown:
+    if unknown := sorted(set(filters) - set(FIELDS)):
         raise ValueError(
             f"cannot filter by {', '.join(unknown)}; a record has {', '.join(FIELDS)}"
         )
@@ -270,74 +293,26 @@ def read(
         raise FileNotFoundError(
             f"{directory}: no such folder; expected the results of a run"
         )
-    paths = [
-        path for path in directory.rglob("*.json") if not path.name.startswith(".")
-    ]
-    wanted = {
-        name: value if isinstance(value, list | tuple | set) else [value]
-        for name, value in filters.items()
-    }
-    records = [_load(path) for path in sorted(paths)]
-    chosen = [
-        one
-        for one in records
-        if all(getattr(one, name) in values for name, values in wanted.items())
-    ]
-    chosen.sort(
-        key=lambda one: (
-            one.paper,
-            one.corpus,
-            one.protocol,
-            one.profile,
-            one.system,
-            one.fold,
-            one.seed,
-        )
-    )
-    return (
-        [replace(one, predictions=read_predictions(one, directory)) for one in chosen]
-        if predictions
-        else chosen
-    )
+    many = (list, tuple, set)
+    wanted = {k: v if isinstance(v, many) else [v] for k, v in filters.items()}
+    by_group: dict[Path, list[Path]] = {}
+    for path in _files(directory):
+        whole = path.with_name(path.name.removesuffix(".json"))
+        own = path.parent if _alone(path) else whole
+        by_group.setdefault(own, []).append(path)
+    chosen = []
+    for own, paths in by_group.items():
+        together = own.with_name(f"{own.name}.json")
+        alone = [path for path in paths if _alone(path)]
+        chosen += _read_group(together, alone, predictions=predictions, wanted=wanted)
+    return sorted(chosen, key=_order)
 
 
-def read_predictions(record: Record, directory: str | Path) -> Predictions:
-    """Read the predictions that were written with a record.
-
-    Raises:
-        FileNotFoundError: if they are not in `directory`.
-        ValueError: if their file is damaged, or belongs to another run of that name.
-    """
-    path = (Path(directory) / record.path).with_suffix(".npz")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; expected the predictions of {record.system}: run it"
-            " again"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            predictions = Predictions(
-                arrays["ids"].tolist(), arrays["labels"], arrays["logits"]
-            )
-            key = str(arrays["key"])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: not the predictions of a run ({error}); delete it and run again"
-        ) from error
-    if key != record.key:
-        raise ValueError(
-            f"{path}: the predictions of another run than the record beside it; delete"
-            " both and run again"
-        )
-    return predictions
-
-
-def find(record_path: Path, key: str, directory: str | Path) -> Record | None:
-    """Return the run that is already there under a name, if it is the same run.
+def find(record: Record, directory: str | Path) -> Record | None:
+    """Return the run that is already there under a record's name, if it is the same.
 
     Args:
-        record_path: `Record.path` of the run.
-        key: `run_key` of the run.
+        record: what is wanted; its key counts, and where it belongs.
         directory: folder of results.
 
     Returns:
@@ -347,69 +322,56 @@ def find(record_path: Path, key: str, directory: str | Path) -> Record | None:
     Raises:
         ValueError: if the record or its predictions are damaged.
     """
-    path = Path(directory) / record_path
-    if not path.is_file() or not path.with_suffix(".npz").is_file():
+    own = Path(directory) / record.group
+    alone = [path] if (path := Path(directory) / record.path).is_file() else []
+    together = own.with_name(f"{own.name}.json")
+    wanted = {"fold": [record.fold], "seed": [record.seed], "key": [record.key]}
+    try:
+        found = _read_group(together, alone, predictions=True, wanted=wanted)
+    except FileNotFoundError:
         return None
-    record = _load(path)
-    return (
-        replace(record, predictions=read_predictions(record, directory))
-        if record.key == key
-        else None
-    )
+    return found[0] if found else None
 
 
-def pooled(
-    records: Iterable[Record], directory: str | Path | None = None
-) -> Predictions:
+def pooled(records: Iterable[Record]) -> Predictions:
     """Put the test sets of all folds of one seed together, as if they were one.
 
-    With them `metrics.bootstrap` gives the interval of UA over utterances, and
-    `metrics.wilson` that of accuracy.
-
     Args:
-        records: folds of one run: everything but the fold is the same.
-        directory: folder of results, for records without predictions.
+        records: folds of one run, with their predictions: everything but the fold is
+            the same.
 
     Returns:
         the predictions in the order of the folds.
 
     Raises:
-        ValueError: if the records are not folds of one run, or an utterance is tested
-            twice, or predictions are missing and no folder is given.
+        ValueError: if the records are not folds of one run, or an item is tested twice,
+            or predictions were not read.
     """
     records = sorted(records, key=lambda one: one.fold)
-    runs = {
-        (one.paper, one.system, one.corpus, one.protocol, one.profile, one.seed)
-        for one in records
-    }
-    if len(runs) != 1:
+    if len({(one.group, one.seed) for one in records}) != 1:
         raise ValueError(
-            f"expected the folds of one run, with one seed; got records of {len(runs)}"
-            " runs"
+            "expected the folds of one run, with one seed; got records of"
+            f" {len({(one.group, one.seed) for one in records})} runs"
         )
-    parts = []
     for record in records:
-        if record.predictions is None and directory is None:
-            raise ValueError(
-                f"{record.path}: read without its predictions; name the folder of"
-                " results"
-            )
-        parts.append(record.predictions or read_predictions(record, directory))
+        if record.predictions is None:
+            raise ValueError(f"{record.path}: read without its predictions")
+    parts = [record.predictions for record in records]
     ids = [id for part in parts for id in part.ids]
     if len(set(ids)) != len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
-        raise ValueError(
-            f"{twice} is tested in two folds; expected each utterance once"
-        )
+        raise ValueError(f"{twice} is tested in two folds; expected each item once")
+    curves = parts[0].lengths is not None
     return Predictions(
         ids,
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.targets for part in parts]),
+        np.concatenate([part.outputs for part in parts]),
+        np.concatenate([part.lengths for part in parts]) if curves else None,
     )
 
 
 def confusion_of(records: Iterable[Record]) -> np.ndarray:
-    """Add up the confusion counts of several runs.
+    """Add up the confusion counts of several runs, read with their predictions.
 
     Returns:
         (classes, classes) counts; rows are the true classes. Divide by the row sums for
@@ -418,248 +380,160 @@ def confusion_of(records: Iterable[Record]) -> np.ndarray:
     Raises:
         ValueError: if there are no records.
     """
-    counts = [np.asarray(record.confusion) for record in records]
+    counts = [record.confusion for record in records]
     if not counts:
         raise ValueError("expected at least one record, got none")
     return np.sum(counts, axis=0)
 
 
-def table(
-    records: Iterable[Record],
-    paper: str | None = None,
-    interval: Callable[[Sequence[float]], Interval] = mean_interval,
-) -> pd.DataFrame:
-    """Tabulate runs beside the numbers that the paper prints.
-
-    Args:
-        records: runs on one corpus.
-        paper: the paper to compare with; by default the one that all records are of.
-        interval: from the values of a system's runs, over folds and seeds, to their
-            mean and its interval.
-
-    Returns:
-        a row per system in the order in which the records name them, preceded in the
-        index by paper, protocol or profile where these vary. Columns in two levels: own
-        results under `ours (synthetic corpus)`, or for instance `ours (IEMOCAP)`:
-        `runs`, then for each of accuracy, WA, UA and WAP its mean and, as `UA low` and
-        `UA high`, its interval; the paper's numbers under `published (IEMOCAP)`, only
-        for the metrics that it prints, nan where it prints none. All are fractions;
-        `formatted` makes them readable.
-
-    Raises:
-        ValueError: if there are no records, or they are of more than one corpus.
-    """
-    records = list(records)
-    corpora = sorted({(one.corpus, one.synthetic) for one in records})
-    if len(corpora) != 1:
-        raise ValueError(
-            "expected records of one corpus, got"
-            f" {', '.join(name for name, _ in corpora) or 'none'}"
-        )
-    ours = (
-        "ours (synthetic corpus)"
-        if corpora[0][1]
-        else f"ours ({corpora[0][0].upper()})"
-    )
-    index = [
-        name
-        for name in ("paper", "protocol", "profile")
-        if len({getattr(one, name) for one in records}) > 1
-    ]
-    index.append("system")
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in records:
-        groups.setdefault(tuple(getattr(record, name) for name in index), []).append(
-            record
-        )
-    own, theirs = [], []
-    for runs in groups.values():
-        row: dict[str, float] = {"runs": len(runs)}
-        for metric, heading in METRICS.items():
-            values = [one.metrics[metric] for one in runs]
-            low, high, mean = interval(
-                [math.nan if value is None else value for value in values]
-            )
-            row |= {heading: mean, f"{heading} low": low, f"{heading} high": high}
-        own.append(row)
-        printed = {
-            METRICS[metric]: published(paper or runs[0].paper, runs[0].system, metric)
-            for metric in METRICS
-        }
-        theirs.append(
-            {heading: one.value for heading, one in printed.items() if one is not None}
-        )
-    rows = (
-        pd.MultiIndex.from_tuples(groups, names=index)
-        if len(index) > 1
-        else pd.Index([k for (k,) in groups], name="system")
-    )
-    headings = [
-        heading for heading in METRICS.values() if any(heading in row for row in theirs)
-    ]
-    source = PAPERS[paper or records[0].paper].corpus
-    parts = {ours: pd.DataFrame(own, index=rows)}
-    if headings:
-        parts[f"published ({source})"] = pd.DataFrame(
-            theirs, index=rows, columns=headings
-        )
-    return pd.concat(parts, axis=1)
-
-
-def formatted(frame: pd.DataFrame) -> pd.DataFrame:
-    """Make a `table` readable: percentages as text, each mean with its interval.
-
-    Args:
-        frame: what `table` returns.
-
-    Returns:
-        the same rows, with a column `UA` such as `61.2 [59.0, 63.4]` for the three
-        columns of UA; empty where there is no number, and without brackets where a
-        single run gives no interval.
-    """
-    columns = {}
-    for source, heading in frame.columns:
-        if heading.endswith((" low", " high")):
-            continue
-        if heading == "runs":
-            columns[source, heading] = frame[source, heading].map(str)
-        elif (source, f"{heading} low") in frame.columns:
-            ends = zip(
-                *(frame[source, f"{heading}{end}"] for end in ("", " low", " high")),
-                strict=True,
-            )
-            columns[source, heading] = [_percent(*one) for one in ends]
-        else:
-            columns[source, heading] = [
-                _percent(value) for value in frame[source, heading]
-            ]
-    return pd.DataFrame(columns, index=frame.index)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that a result depends on.
-
-    Nothing is imported for it; a library that is not installed is left out.
-    """
-    found = {"python": platform.python_version(), "serlib": serlib.__version__}
-    for name in ("torch", "torchaudio", "numpy", "opensmile"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def hardware(device: str = "cpu") -> str:
-    """Name what a run is computed on: the GPU, or the processor with the number of its
-    cores.
-
-    Args:
-        device: `cpu`, `cuda` or `cuda:1`; another device is named by its type.
-    """
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    if device != "cpu":
-        return device
-    model = platform.processor() or platform.machine()
-    try:
-        lines = (
-            Path("/proc/cpuinfo")
-            .read_text(encoding="utf-8", errors="replace")
-            .splitlines()
-        )
-        model = next(
-            line.partition(":")[2].strip()
-            for line in lines
-            if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        pass
-    return f"{model}, {os.cpu_count()} cores"
-
-
-def commit(folder: Path | None = None) -> str | None:
-    """Return the commit of the repository that serlib lies in, with `+` if serlib was
-    changed since.
-
-    Args:
-        folder: of the package; by default serlib's own.
-
-    Returns:
-        a short hash; None if the package is not part of a repository (installed by
-        pip), or there is no git.
-    """
-    folder = folder or Path(serlib.__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")
-        return git("rev-parse", "--short", "HEAD") + (
-            "+" if git("status", "--porcelain", "--", ".") else ""
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _percent(mean: float, low: float = math.nan, high: float = math.nan) -> str:
-    if math.isnan(mean):
-        return ""
-    return (
-        f"{100 * mean:.1f}"
-        if math.isnan(low)
-        else f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-    )
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return `value` in JSON's own types: arrays as lists, numbers that are not finite
     as None.
     """
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
-def _load(path: Path) -> Record:
-    """Read one record; raise ValueError naming the file if it is not one."""
+def _order(one: Record) -> tuple:
+    return (*one.group.parts[:4], one.system, one.variant, one.fold, one.seed)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    paths = directory.rglob("*.json")
+    return (path for path in sorted(paths) if not path.name.startswith("."))
+
+
+def _alone(path: Path) -> bool:
+    """Whether a file is of a single run, not of a whole group."""
+    return re.fullmatch(r"fold\d+-seed\d+\.json", path.name) is not None
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".json") + ".npz")
+
+
+def _as_json(record: Record) -> dict[str, Any]:
+    return {name: plain(getattr(record, name)) for name in FIELDS}
+
+
+def _write(path: Path, content: Any, records: Sequence[Record]) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    arrays: dict[str, np.ndarray] = {}
+    for record in records:
+        if (said := record.predictions) is not None:
+            parts = vars(said) | {"key": record.key}
+            named = {k: np.asarray(v) for k, v in parts.items() if v is not None}
+            arrays |= {f"{record.place}.{name}": one for name, one in named.items()}
+    with files.atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        if arrays:
+            content = io.BytesIO()  # NumPy's own way does not say why it cannot write
+            np.savez_compressed(content, allow_pickle=False, **arrays)
+            with files.atomic(_beside(path)) as beside:
+                beside.write_bytes(content.getbuffer())
+
+
+def _read_group(
+    together: Path,
+    alone: Sequence[Path],
+    *,
+    predictions: bool,
+    wanted: Mapping[str, Sequence[Any]] | None = None,
+) -> list[Record]:
+    """Read the records of one system that lie in a packed file and by themselves; of
+    two in one place the one by itself counts.
+    """
+    found: dict[str, tuple[Record, Path]] = {}
+    for path in (together, *alone) if together.is_file() else alone:
+        found |= {one.place: (one, path) for one in _load(path)}
+    chosen = [
+        (one, path)
+        for one, path in found.values()
+        if all(getattr(one, name) in values for name, values in (wanted or {}).items())
+    ]
+    if predictions:
+        read = {path: _arrays(_beside(path)) for path in {path for _, path in chosen}}
+        chosen = [
+            (replace(one, predictions=_predictions(one, read[path], path)), path)
+            for one, path in chosen
+        ]
+    return sorted((one for one, _ in chosen), key=_order)
+
+
+def _arrays(path: Path) -> Mapping[str, np.ndarray]:
+    """Open an npz file; its arrays are read when they are looked at."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; expected predictions: run again"
+        )
+    try:
+        return np.load(path, allow_pickle=False)
+    except DAMAGED as error:
+        raise _damaged(path, error) from error
+
+
+def _predictions(
+    record: Record, arrays: Mapping[str, np.ndarray], path: Path
+) -> Predictions:
+    path, prefix = _beside(path), f"{record.place}."
+    try:
+        mine = {
+            n.removeprefix(prefix): arrays[n] for n in arrays if n.startswith(prefix)
+        }
+        key = str(mine.pop("key"))
+        said = Predictions(**mine | {"ids": mine["ids"].tolist()})
+    except DAMAGED as error:
+        raise _damaged(path, error) from error
+    if key != record.key:
+        raise ValueError(
+            f"{path}: {record.place} are predictions of another run than the record"
+            " beside it; delete both and run again"
+        )
+    return said
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path}: not the predictions of a run ({error}); delete it and run again"
+    )
+
+
+def _load(path: Path) -> list[Record]:
+    """Read the records of one file; raise ValueError naming it if there are none."""
     advice = "delete it and run again, or move it out of the results"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged, not JSON ({error}); {advice}") from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: not the record of a run: expected an object, got a"
-            f" {type(content).__name__}; {advice}"
-        )
-    if set(content) != set(FIELDS):
-        missing, foreign = set(FIELDS) - set(content), set(content) - set(FIELDS)
-        what = " and ".join(
-            f"{kind} {', '.join(sorted(names))}"
-            for kind, names in (("no", missing), ("unknown", foreign))
-            if names
-        )
-        raise ValueError(f"{path}: not the record of a run: it has {what}; {advice}")
-    wrong = [
-        name for name, kind in TYPES.items() if not isinstance(content[name], kind)
-    ]
-    if wrong:
-        name = wrong[0]
-        raise ValueError(
-            f"{path}: not the record of a run: {name} is {content[name]!r:.60};"
-            f" {advice}"
-        )
-    return Record(**content)
+    packed = isinstance(content, dict) and isinstance(content.get("records"), list)
+    records = []
+    for one in content["records"] if packed else [content]:
+        if not isinstance(one, dict):
+            raise ValueError(
+                f"{path}: not the record of a run: expected an object, got a"
+                f" {type(one).__name__}; {advice}"
+            )
+        if missing := [name for name in NEEDED if name not in one]:
+            raise ValueError(
+                f"{path}: not the record of a run: it has no {', '.join(missing)};"
+                f" {advice}"
+            )
+        wrong = [name for name, kind in KINDS.items() if type(one[name]) is not kind]
+        if wrong:
+            raise ValueError(
+                f"{path}: not the record of a run: {wrong[0]} is"
+                f" {one[wrong[0]]!r:.60}; {advice}"
+            )
+        record = Record(**{name: one[name] for name in FIELDS if name in one})
+        expected = record.path if _alone(path) else Path(f"{record.group}.json")
+        if path.parts[-len(expected.parts) :] != expected.parts:
+            raise ValueError(f"{path}: this record belongs to {expected}; {advice}")
+        records.append(record)
+    return records

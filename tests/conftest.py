@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from serlib.corpora.records import Corpus
+    from serlib.corpora.corpus import Corpus
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the workers of a parallel run share the cores
 

@@ -20,7 +20,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from serlib import checkpoints, training
-from serlib.corpora.records import EMOTIONS, Corpus, Utterance
+from serlib.corpora.corpus import EMOTIONS, Corpus, Utterance
 
 folder, kill_after = Path(sys.argv[1]), int(sys.argv[2])
 folder.mkdir(exist_ok=True)

@@ -35,7 +35,7 @@ import torch
 from data_scripts import download, fetch_glove, fetch_ravdess, make_synthetic
 from serlib import files, results
 from serlib.checkpoints import Checkpoint
-from serlib.corpora.records import Corpus, Utterance
+from serlib.corpora.corpus import Corpus, Utterance
 from serlib.embeddings import read_glove
 from serlib.features import cache
 from serlib.features.feature import Feature

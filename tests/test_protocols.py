@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serlib.corpora.records import EMOTIONS, Corpus, Utterance
+from serlib.corpora.corpus import EMOTIONS, Corpus, Utterance
 from serlib.protocols import PROTOCOLS, Split, describe, random_folds
 
 TESTED_ONCE = [name for name in PROTOCOLS if name != "random-folds"]

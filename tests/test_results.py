@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serlib import metrics, results
-from serlib.corpora.records import Corpus, Segment, Utterance
+from serlib.corpora.corpus import Corpus, Segment, Utterance
 from serlib.protocols import Split
 from serlib.results import Predictions, Record
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from serlib import results, training
 from serlib.batching import Dataset
-from serlib.corpora.records import EMOTIONS, Corpus, Utterance
+from serlib.corpora.corpus import EMOTIONS, Corpus, Utterance
 from serlib.determinism import seed_everything
 from serlib.features import UNK
 from serlib.models.system import Settings

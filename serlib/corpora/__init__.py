@@ -9,7 +9,14 @@ import os
 from pathlib import Path
 
 from serlib.corpora import iemocap, ravdess, synthetic
-from serlib.corpora.records import EMOTIONS, Corpus, Segment, Skip, Utterance
+from serlib.corpora.corpus import (
+    EMOTIONS,
+    Corpus,
+    Recording,
+    Segment,
+    Skip,
+    Utterance,
+)
 from serlib.corpora.transcripts import read_transcripts, with_transcripts
 from serlib.files import cache_folder
 
@@ -17,6 +24,7 @@ __all__ = [
     "EMOTIONS",
     "NAMES",
     "Corpus",
+    "Recording",
     "Segment",
     "Skip",
     "Utterance",

@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from serlib.corpora import wav
-from serlib.corpora.records import Corpus, Segment, Skip, Utterance
+from serlib.corpora.corpus import Corpus, Segment, Skip, Utterance
 
 log = logging.getLogger(__name__)
 

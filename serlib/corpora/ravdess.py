@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from serlib.corpora import wav
-from serlib.corpora.records import Corpus, Skip, Utterance
+from serlib.corpora.corpus import Corpus, Skip, Utterance
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from serlib import files
 from serlib.corpora import iemocap
-from serlib.corpora.records import Corpus
+from serlib.corpora.corpus import Corpus
 
 log = logging.getLogger(__name__)
 

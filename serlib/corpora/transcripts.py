@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serlib.corpora.records import Corpus
+from serlib.corpora.corpus import Corpus
 
 HEADER = "id\ttext"
 

@@ -5,6 +5,7 @@ Used by all five papers; taught in chapter `features`.
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,10 @@ from serlib.features.waveform import RATE, read_waveform
 from serlib.files import cache_folder
 
 if TYPE_CHECKING:
-    from serlib.corpora.records import Corpus
-    from serlib.features.batched import mfcc_batch
-    from serlib.features.batched_contours import contours_batch
-    from serlib.features.batched_short_term import short_term_batch
+    from serlib.corpora.corpus import Corpus
+    from serlib.features.contours_torch import contours_batch
+    from serlib.features.mfcc_torch import mfcc_batch
+    from serlib.features.short_term_torch import short_term_batch
 
 __all__ = [
     "CONTOUR_NAMES",
@@ -58,6 +59,13 @@ FEATURES: dict[str, Feature] = {
     feature.name: feature for feature in (MFCC, MFCC_15MS, PROSODY, SHORT_TERM)
 }
 """Every feature that `extract` knows."""
+
+IN_TORCH = {
+    "contours_batch": "contours_torch",
+    "mfcc_batch": "mfcc_torch",
+    "short_term_batch": "short_term_torch",
+}
+"""Torch versions, and the module that each is in."""
 
 
 def extract(
@@ -105,16 +113,6 @@ def __getattr__(name: str) -> object:
     """Import what needs torch when it is asked for: the processes that run openSMILE do
     without torch's memory.
     """
-    if name == "mfcc_batch":
-        from serlib.features.batched import mfcc_batch
-
-        return mfcc_batch
-    if name == "contours_batch":
-        from serlib.features.batched_contours import contours_batch
-
-        return contours_batch
-    if name == "short_term_batch":
-        from serlib.features.batched_short_term import short_term_batch
-
-        return short_term_batch
+    if name in IN_TORCH:
+        return getattr(import_module(f"serlib.features.{IN_TORCH[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

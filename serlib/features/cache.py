@@ -27,7 +27,7 @@ from serlib.features.waveform import read_waveform
 from serlib.files import atomic, locked, write_json
 
 if TYPE_CHECKING:
-    from serlib.corpora.records import Corpus, Utterance
+    from serlib.corpora.corpus import Corpus, Utterance
 
 logger = logging.getLogger(__name__)
 

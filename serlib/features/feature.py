@@ -27,6 +27,10 @@ class Feature:
         settings: returns everything else that the numbers depend on; goes into the key
             of the cache, as do the columns and the version.
         version: raised whenever a change to the code changes the numbers.
+        hop, window: of a frame, in seconds; None for a feature of the utterance.
+        shortest: seconds that a shorter waveform is filled up to with zeros.
+        batch: the same in torch for a padded batch of waveforms, on CPU or GPU, as
+            `module:function`; it is only imported when it is asked for.
     """
 
     name: str
@@ -35,6 +39,10 @@ class Feature:
     extract: Callable[[np.ndarray], np.ndarray]
     settings: Callable[[], Mapping[str, Any]]
     version: int = 1
+    hop: float | None = None
+    window: float | None = None
+    shortest: float = 0.0
+    batch: str | None = None
 
     @property
     def dims(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from serlib.features import smile
 from serlib.features.feature import Feature
+from serlib.features.waveform import RATE
 
 CONFIGURATION, CONFIGURATION_15MS = "mfcc.conf", "mfcc_15ms.conf"
 
@@ -68,6 +69,10 @@ MFCC = Feature(
     per_frame=True,
     extract=mfcc,
     settings=partial(smile.settings, CONFIGURATION),
+    hop=0.01,
+    window=0.025,
+    shortest=smile.SHORTEST / RATE,
+    batch="serlib.features.mfcc_torch:mfcc_batch",
 )
 
 
@@ -98,5 +103,12 @@ def _settings_15ms() -> dict[str, str | int]:
 
 
 MFCC_15MS = Feature(
-    "mfcc_15ms", MFCC_NAMES, per_frame=True, extract=mfcc_15ms, settings=_settings_15ms
+    "mfcc_15ms",
+    MFCC_NAMES,
+    per_frame=True,
+    extract=mfcc_15ms,
+    settings=_settings_15ms,
+    hop=0.015,
+    window=0.025,
+    shortest=SHORTEST_15MS / RATE,
 )

@@ -15,9 +15,6 @@ import numpy as np
 from serlib.features.feature import Feature
 from serlib.features.waveform import RATE
 
-WINDOW, HOP = 320, 160
-"""Samples of a frame (20 ms) and from one frame to the next (10 ms)."""
-
 SHORT_TERM_NAMES = (
     "zero-crossing rate",
     "energy",
@@ -61,7 +58,7 @@ def short_term(waveform: np.ndarray) -> np.ndarray:
     """
     import torch  # only here: openSMILE's processes do without its memory
 
-    from serlib.features.batched_short_term import short_term_batch
+    from serlib.features.short_term_torch import short_term_batch
 
     samples = np.asarray(waveform)
     if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
@@ -78,7 +75,7 @@ def settings() -> dict[str, Any]:
     """Return everything that the output of `short_term` depends on, for the key of a
     cache.
     """
-    return {"pyAudioAnalysis": "0.3.14", "rate": RATE, "window": WINDOW, "hop": HOP}
+    return {"pyAudioAnalysis": "0.3.14", "rate": RATE, "window": 320, "hop": 160}
 
 
 SHORT_TERM = Feature(
@@ -88,4 +85,7 @@ SHORT_TERM = Feature(
     extract=short_term,
     settings=settings,
     version=2,
+    hop=0.01,
+    window=0.02,
+    batch="serlib.features.short_term_torch:short_term_batch",
 )

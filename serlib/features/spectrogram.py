@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serlib.features.batched import (
+from serlib.features.framing import (
     FFT,
     HOP,
     WINDOW,

@@ -11,17 +11,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from serlib.batching import Batch
-from serlib.corpora.records import Utterance
 from serlib.features.spectrogram import BINS, SCALES, spectra
-from serlib.features.waveform import RATE, read_waveform
+from serlib.features.waveform import RATE
+from serlib.inputs import Waveform, Words
 from serlib.models.layers import BiLSTM, masked_softmax, real, word_embedding
-from serlib.models.system import Inputs, Settings, System
+from serlib.models.system import System, Variant
+from serlib.settings import Settings, Sizes
+from serlib.tasks import CLASSES
 
 KERNELS = (3, 5, 7)
 """Filter sizes of the three convolutions (section 2.1)."""
@@ -417,7 +418,7 @@ class TextEncoder(nn.Module):
     here.
 
     Args:
-        inputs: vocabulary and pretrained vectors.
+        sizes: vocabulary and pretrained vectors.
         embedding: size of a word vector.
         size: of the convolution, of each direction of the BiLSTM and of the states
             returned.
@@ -428,7 +429,7 @@ class TextEncoder(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         embedding: int,
         size: int,
         dropout: float,
@@ -437,7 +438,7 @@ class TextEncoder(nn.Module):
     ):
         super().__init__()
         self.words, self.mask = words, mask
-        self.embedding = word_embedding(inputs, embedding)
+        self.embedding = word_embedding(sizes, embedding)
         self.convolution = nn.Linear(embedding, size)
         self.lstm = BiLSTM(size, size)
         self.dropout = nn.Dropout(dropout)
@@ -582,7 +583,7 @@ class CMA(nn.Module):
     attention as before, which have two directions and two layers; so it is here.
 
     Args:
-        inputs: vocabulary, pretrained vectors, number of classes.
+        sizes: vocabulary, pretrained vectors, number of outputs.
         modalities: `audio`, `text` or both.
         front, filters, pools, seconds, spectrum, precision: see `AudioEncoder`.
         embedding, words: see `TextEncoder`.
@@ -604,7 +605,7 @@ class CMA(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         modalities: tuple[str, ...] = ("audio", "text"),
         front: str = "waveform",
         filters: tuple[int, ...] = (64, 100, 100),
@@ -637,7 +638,7 @@ class CMA(nn.Module):
             )
         if "text" in modalities:
             self.encoders["text"] = TextEncoder(
-                inputs, embedding, size, dropout, words, mask
+                sizes, embedding, size, dropout, words, mask
             )
         self.stacks = nn.ModuleDict(
             {
@@ -647,7 +648,7 @@ class CMA(nn.Module):
                 for name in modalities
             }
         )
-        self.output = nn.Linear(2 * size * len(modalities), inputs.classes)
+        self.output = nn.Linear(2 * size * len(modalities), sizes.outputs)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -679,17 +680,6 @@ class CMA(nn.Module):
         return self.output(torch.cat(pooled, dim=1))
 
 
-def crop(utterance: Utterance, settings: Settings) -> np.ndarray:
-    """Read the first `settings.model["seconds"]` of an utterance, (samples,) 16-bit
-    integers (section 4).
-
-    Raises:
-        FileNotFoundError, ValueError: as `serlib.features.read_waveform`.
-    """
-    samples = read_waveform(utterance.audio)[: round(settings.model["seconds"] * RATE)]
-    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
-
-
 def _choose(option: str, value: str, values: dict):
     if value not in values:
         raise ValueError(f"{option} is {value!r}; expected one of {', '.join(values)}")
@@ -699,9 +689,12 @@ def _choose(option: str, value: str, values: dict):
 # The paper's sizes, rate and lengths. It names no batch size, number of epochs or
 # development set: what is not here is as in yoon2018, but for smaller batches of what
 # is 160,000 steps long.
-PAPER = Settings(batch_size=32, learning_rate=1e-3, max_tokens=50, seeds=5)
+PAPER = Settings(
+    batch_size=32, learning_rate=1e-3, max_tokens=50, vectors="glove", seeds=5
+)
+SECONDS = 10.0
 LARGE = {"size": 100, "heads": 10, "dropout": 0.2}
-LARGE_AUDIO = {"filters": (64, 100, 100), "pools": (8, 8, 5), "seconds": 10.0}
+LARGE_AUDIO = {"filters": (64, 100, 100), "pools": (8, 8, 5), "seconds": SECONDS}
 LARGE_TEXT = {"embedding": 300, "words": 50}
 
 QUICK = Settings(
@@ -716,7 +709,7 @@ QUICK = Settings(
     seeds=1,
 )
 SMALL = {"size": 32, "heads": 4, "dropout": 0.2}
-SMALL_AUDIO = {"filters": (8, 24, 32), "pools": (16, 8, 10), "seconds": 10.0}
+SMALL_AUDIO = {"filters": (8, 24, 32), "pools": (16, 8, 10), "seconds": SECONDS}
 SMALL_TEXT = {"embedding": 100, "words": 50}
 
 # As many steps a second as the waveform has after its pools, of which there are 100
@@ -730,17 +723,10 @@ def _system(name: str, summary: str, small: dict, large: dict) -> System:
         "quick": replace(QUICK, model=SMALL | small),
         "paper": replace(PAPER, model=LARGE | large),
     }
-    features = ("tokens",) if "embedding" in large else ()
-    derived = {"waveform": crop} if "seconds" in large else {}
-    return System(
-        name,
-        summary,
-        features,
-        CMA,
-        settings,
-        protocol="leave-one-session-out",
-        derived=derived,
-    )
+    eats = {"tokens": Words()} if "embedding" in large else {}
+    eats |= {"waveform": Waveform(SECONDS)} if "seconds" in large else {}
+    protocol = "leave-one-session-out"
+    return System(name, summary, eats, CLASSES, CMA, settings, protocol)
 
 
 SMALL_BOTH, LARGE_BOTH = SMALL_TEXT | SMALL_AUDIO, LARGE_TEXT | LARGE_AUDIO
@@ -749,44 +735,29 @@ SMALL_BOTH, LARGE_BOTH = SMALL_TEXT | SMALL_AUDIO, LARGE_TEXT | LARGE_AUDIO
 AUDIO, TEXT = (
     {"modalities": (name,), "memory": "updated"} for name in ("audio", "text")
 )
+HEAR, READ = "samples, attending to themselves", "words, attending to themselves"
+SPECTRA = SMALL_BOTH | SMALL_SPECTRA, LARGE_BOTH | LARGE_SPECTRA
 SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
-        _system(
-            "cma-spec",
-            "words and spectra",
-            SMALL_BOTH | SMALL_SPECTRA,
-            LARGE_BOTH | LARGE_SPECTRA,
-        ),
+        _system("cma-spec", "words and spectra", *SPECTRA),
         _system("cma-raw", "words and samples", SMALL_BOTH, LARGE_BOTH),
-        _system(
-            "audio",
-            "samples, attending to themselves",
-            SMALL_AUDIO | AUDIO,
-            LARGE_AUDIO | AUDIO,
-        ),
-        _system(
-            "text",
-            "words, attending to themselves",
-            SMALL_TEXT | TEXT,
-            LARGE_TEXT | TEXT,
-        ),
+        _system("audio", HEAR, SMALL_AUDIO | AUDIO, LARGE_AUDIO | AUDIO),
+        _system("text", READ, SMALL_TEXT | TEXT, LARGE_TEXT | TEXT),
     )
 }
 """Rows of Tables 1 and 2."""
 
-OPTIONS = {
-    "padding counts": ("cma-raw", {"model": {"mask": False}}),
-    "scores over the root": ("cma-raw", {"model": {"scale": "root"}}),
-    "nothing added": ("cma-raw", {"model": {"residual": False}}),
-    "updated memory": ("cma-raw", {"model": {"memory": "updated"}}),
-    "pools 8 8 5": ("cma-raw", {"model": {"pools": (8, 8, 5)}}),
-    "pools 16 8 40": ("cma-raw", {"model": {"pools": (16, 8, 40)}}),
-    "pools 64 5 4": ("cma-raw", {"model": {"pools": (64, 5, 4)}}),
-    "bfloat16": ("cma-raw", {"model": {"precision": "bfloat16"}}),
-    "magnitude": ("cma-spec", {"model": {"spectrum": "magnitude"}}),
-    "spectra alone": ("audio", {"model": SMALL_SPECTRA}),
+VARIANTS = {
+    "padding counts": Variant("cma-raw", {"model": {"mask": False}}),
+    "scores over the root": Variant("cma-raw", {"model": {"scale": "root"}}),
+    "nothing added": Variant("cma-raw", {"model": {"residual": False}}),
+    "updated memory": Variant("cma-raw", {"model": {"memory": "updated"}}),
+    "pools 8 8 5": Variant("cma-raw", {"model": {"pools": (8, 8, 5)}}),
+    "pools 16 8 40": Variant("cma-raw", {"model": {"pools": (16, 8, 40)}}),
+    "pools 64 5 4": Variant("cma-raw", {"model": {"pools": (64, 5, 4)}}),
+    "bfloat16": Variant("cma-raw", {"model": {"precision": "bfloat16"}}),
+    "magnitude": Variant("cma-spec", {"model": {"spectrum": "magnitude"}}),
+    "spectra alone": Variant("audio", {"model": SMALL_SPECTRA}),
 }
-"""What the paper leaves open, each with the choice that is not the default: the system,
-and what to override.
-"""
+"""What the paper leaves open, each with the choice that is not the default."""

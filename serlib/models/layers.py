@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from serlib.models.system import Inputs
+from serlib.settings import Sizes
 
 
 def real(lengths: Tensor, size: int, device: torch.device) -> Tensor:
@@ -56,7 +56,7 @@ class BiLSTM(nn.Module):
     with long ones (see `last_state`).
 
     Args:
-        inputs: size of a step.
+        sizes: of a step.
         hidden: size of each direction's state.
     """
 
@@ -105,7 +105,7 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
 
 
-def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
+def word_embedding(sizes: Sizes, size: int) -> nn.Embedding:
     """Make the word-embedding layer: pretrained rows where there are some, else tiny
     random ones; all are trained.
 
@@ -113,7 +113,7 @@ def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
     met in training says next to nothing.
 
     Args:
-        inputs: gives the vocabulary and, if there are any, the pretrained vectors.
+        sizes: gives the vocabulary and, if there are any, the pretrained vectors.
         size: dimensions of a word vector.
 
     Returns:
@@ -123,20 +123,20 @@ def word_embedding(inputs: Inputs, size: int) -> nn.Embedding:
         ValueError: if the system got no vocabulary, or the vectors are not (vocabulary,
             size).
     """
-    if inputs.vocabulary < 2:
+    if sizes.vocabulary < 2:
         raise ValueError(
             "a text system needs a vocabulary of at least padding and unknown, not"
-            f" {inputs.vocabulary}"
+            f" {sizes.vocabulary}"
         )
-    embedding = nn.Embedding(inputs.vocabulary, size, padding_idx=0)
+    embedding = nn.Embedding(sizes.vocabulary, size, padding_idx=0)
     with torch.no_grad():
-        if inputs.vectors is None:
+        if sizes.vectors is None:
             embedding.weight.normal_(std=0.01)
-        elif inputs.vectors.shape == embedding.weight.shape:
-            embedding.weight.copy_(inputs.vectors)
+        elif sizes.vectors.shape == embedding.weight.shape:
+            embedding.weight.copy_(sizes.vectors)
         else:
             raise ValueError(
-                f"the word vectors are {tuple(inputs.vectors.shape)}, expected"
+                f"the word vectors are {tuple(sizes.vectors.shape)}, expected"
                 f" {tuple(embedding.weight.shape)}: (vocabulary, embedding); set the"
                 " model's `embedding` to the size of the vectors"
             )

@@ -17,17 +17,17 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from serlib.batching import Batch
-from serlib.corpora.records import Utterance
-from serlib.features import hierarchy
+from serlib.inputs import Frames, Pairs, Phones, SpokenWords, Words
 from serlib.models.layers import last_state, masked_softmax, real, word_embedding
-from serlib.models.system import Inputs, Settings, System
+from serlib.models.system import System, Variant
+from serlib.settings import Settings, Sizes
+from serlib.tasks import CLASSES
 
 FRAMES = "mfcc_15ms"
 
@@ -162,7 +162,7 @@ class InteractingLSTMs(nn.Module):
     through their product.
 
     Args:
-        inputs: sizes of what the audio and the text LSTM read.
+        sizes: of what the audio and the text LSTM read.
         sizes: of their states.
         interaction: False leaves W out: two LSTMs that know nothing of each other.
         cell: `own`: only h is mixed, as equation (3) says; `mixed`: the cell states go
@@ -363,7 +363,7 @@ class WISE(nn.Module):
     (13), with the minus it lacks.
 
     Args:
-        inputs: size of a frame, vocabulary, pretrained vectors, number of classes.
+        sizes: of a frame, vocabulary, pretrained vectors, number of outputs.
         phoneme, word: sizes of the GRU states, see `WordAudio`.
         audio, text: sizes of the LSTM states.
         embedding: size of a word vector.
@@ -390,7 +390,7 @@ class WISE(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         phoneme: int = 50,
         word: int = 100,
         audio: int = 100,
@@ -411,13 +411,13 @@ class WISE(nn.Module):
         self.keep_attention = False
         self.attention: Tensor | None = None
         self.crossed = crossed
-        self.words = WordAudio(inputs.dims[FRAMES], phoneme, word, levels)
-        self.embedding = word_embedding(inputs, embedding)
+        self.words = WordAudio(sizes.dims[FRAMES], phoneme, word, levels)
+        self.embedding = word_embedding(sizes, embedding)
         read = (embedding, self.words.size) if crossed else (self.words.size, embedding)
         self.lstms = InteractingLSTMs(read, (audio, text), interaction, cell)
         self.fusion = Fusion({"audio": audio, "text": text}, attention, fusion)
         self.classifier = Classifier(
-            (self.fusion.size, *linear, inputs.classes), dropout, dropout_at, bias
+            (self.fusion.size, *linear, sizes.outputs), dropout, dropout_at, bias
         )
 
     def forward(self, batch: Batch) -> Tensor:
@@ -443,7 +443,7 @@ class OneModality(nn.Module):
     of WISE without the other half.
 
     Args:
-        inputs: size of a frame, vocabulary, pretrained vectors, number of classes.
+        sizes: of a frame, vocabulary, pretrained vectors, number of outputs.
         modality: `audio` or `text`.
         audio, text: size of the LSTM's state; only that of the modality counts.
         phoneme, word, levels: see `WordAudio`.
@@ -455,7 +455,7 @@ class OneModality(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         modality: str,
         phoneme: int = 50,
         word: int = 100,
@@ -476,16 +476,16 @@ class OneModality(nn.Module):
         self.modality = modality
         hears = modality == "audio"
         self.words = (
-            WordAudio(inputs.dims[FRAMES], phoneme, word, levels) if hears else None
+            WordAudio(sizes.dims[FRAMES], phoneme, word, levels) if hears else None
         )
-        self.embedding = None if hears else word_embedding(inputs, embedding)
+        self.embedding = None if hears else word_embedding(sizes, embedding)
         size = audio if hears else text
         self.lstm = nn.LSTM(
             self.words.size if hears else embedding, size, batch_first=True
         )
         self.fusion = Fusion({modality: size}, attention)
         self.classifier = Classifier(
-            (self.fusion.size, *linear, inputs.classes), dropout, dropout_at, bias
+            (self.fusion.size, *linear, sizes.outputs), dropout, dropout_at, bias
         )
 
     def forward(self, batch: Batch) -> Tensor:
@@ -512,24 +512,9 @@ def _check(option: str, value: str, values: tuple[str, ...]) -> None:
         raise ValueError(f"{option} is {value!r}; expected one of {', '.join(values)}")
 
 
-Find = Callable[..., np.ndarray]
-
-
-def _frames(find: Find, utterance: Utterance, settings: Settings) -> np.ndarray:
-    """What `find`, of `serlib.features.hierarchy`, says about the frames that the
-    settings leave.
-    """
-    return find(utterance, stride=settings.frame_stride, max_frames=settings.max_frames)
-
-
-def _pairs(utterance: Utterance, settings: Settings) -> np.ndarray:
-    """`hierarchy.pairs` within the frames and tokens that the settings leave."""
-    limits = {"max_frames": settings.max_frames, "max_tokens": settings.max_tokens}
-    return hierarchy.pairs(utterance, stride=settings.frame_stride, **limits)
-
-
-HEARS = {"phones": partial(_frames, hierarchy.phones)}
-PAIRS = {"pairs": _pairs}
+SOUND = {FRAMES: Frames(FRAMES)}
+TEXT = {"tokens": Words()}
+HEARS, PAIRS = {"phones": Phones(FRAMES)}, {"pairs": Pairs(FRAMES)}
 
 # Sizes and rates of section 4.2. Batch size, epochs, early stopping and word vectors'
 # training are not given; no gradient is clipped, since the paper does not say so, and
@@ -546,6 +531,7 @@ PAPER = Settings(
     patience=10,
     max_frames=10_000,
     max_tokens=256,
+    vectors="glove",
     seeds=5,
 )
 LARGE_AUDIO = {"phoneme": 50, "word": 100, "audio": 100}
@@ -562,6 +548,7 @@ QUICK = replace(
     learning_rate=4e-3,
     frame_stride=2,
     patience=3,
+    vectors="random",
     folds=2,
     seeds=1,
 )
@@ -572,58 +559,41 @@ SMALL = {"attention": 48, "linear": (48, 24), "dropout": 0.3}
 
 def _system(name: str, summary: str, **parts: bool | str) -> System:
     """A system that hears and reads."""
-    return System(
-        name,
-        summary,
-        (FRAMES, "tokens"),
-        partial(WISE, **parts),
-        {
-            "quick": replace(QUICK, model=SMALL_AUDIO | SMALL_TEXT | SMALL),
-            "paper": replace(PAPER, model=LARGE_AUDIO | LARGE_TEXT | LARGE),
-        },
-        protocol="random-folds",
-        derived=HEARS | PAIRS,
-    )
+    small, large = SMALL_AUDIO | SMALL_TEXT | SMALL, LARGE_AUDIO | LARGE_TEXT | LARGE
+    eats, build = SOUND | TEXT | HEARS | PAIRS, partial(WISE, **parts)
+    return _with(name, summary, eats, build, QUICK, small, large)
 
 
-def _alone(
+def _alone(name: str, summary: str, eats: dict, small: dict, large: dict) -> System:
+    """A system of one modality."""
+    quick = replace(QUICK, epochs=30, patience=8) if name == "text" else QUICK
+    build = partial(OneModality, modality=name)
+    return _with(name, summary, eats, build, quick, small | SMALL, large | LARGE)
+
+
+def _with(
     name: str,
     summary: str,
-    features: tuple[str, ...],
-    derived: Mapping,
+    eats: dict,
+    build: Callable[..., nn.Module],
+    quick: Settings,
     small: dict,
     large: dict,
 ) -> System:
-    """A system of one modality."""
-    quick = replace(QUICK, epochs=30, patience=8) if name == "text" else QUICK
     settings = {
-        "quick": replace(quick, model=small | SMALL),
-        "paper": replace(PAPER, model=large | LARGE),
+        "quick": replace(quick, model=small),
+        "paper": replace(PAPER, model=large),
     }
-    build = partial(OneModality, modality=name)
-    return System(
-        name,
-        summary,
-        features,
-        build,
-        settings,
-        protocol="random-folds",
-        derived=derived,
-    )
+    return System(name, summary, eats, CLASSES, build, settings, "random-folds")
 
 
+SPOKEN = {"pairs": SpokenWords(FRAMES)}
+ALONE = "hierarchy of the sound, LSTM over words"
 SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
-        _alone(
-            "audio",
-            "hierarchy of the sound, LSTM over words",
-            (FRAMES,),
-            HEARS | {"pairs": partial(_frames, hierarchy.spoken_words)},
-            SMALL_AUDIO,
-            LARGE_AUDIO,
-        ),
-        _alone("text", "LSTM over words", ("tokens",), PAIRS, SMALL_TEXT, LARGE_TEXT),
+        _alone("audio", ALONE, SOUND | HEARS | SPOKEN, SMALL_AUDIO, LARGE_AUDIO),
+        _alone("text", "LSTM over words", TEXT | PAIRS, SMALL_TEXT, LARGE_TEXT),
         _system("wise", "interaction, hierarchy and attention"),
         _system("im+dmf", "no hierarchy: mean frame of each word", levels="none"),
         _system("hr+dmf", "no interaction", interaction=False),
@@ -633,14 +603,12 @@ SYSTEMS: dict[str, System] = {
 }
 """Rows of Table 1 and Table 2."""
 
-OPTIONS = {
-    "cell state mixed": ("wise", {"model": {"cell": "mixed"}}),
-    "inputs crossed as printed": ("wise", {"model": {"crossed": True}}),
-    "dropout after the ReLU": ("wise", {"model": {"dropout_at": "outputs"}}),
-    "biases in the linear layers": ("wise", {"model": {"bias": True}}),
-    "constant learning rate": ("wise", {"decay": 0.0}),
-    "mean of the pairs": ("im+hr", {"model": {"fusion": "mean"}}),
+VARIANTS = {
+    "cell state mixed": Variant("wise", {"model": {"cell": "mixed"}}),
+    "inputs crossed as printed": Variant("wise", {"model": {"crossed": True}}),
+    "dropout after the ReLU": Variant("wise", {"model": {"dropout_at": "outputs"}}),
+    "biases in the linear layers": Variant("wise", {"model": {"bias": True}}),
+    "constant learning rate": Variant("wise", {"decay": 0.0}),
+    "mean of the pairs": Variant("im+hr", {"model": {"fusion": "mean"}}),
 }
-"""What the paper leaves open, each with the choice that is not the default: the system,
-and what to override.
-"""
+"""What the paper leaves open, each with the choice that is not the default."""

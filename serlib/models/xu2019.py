@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from serlib.batching import Batch
-from serlib.corpora.records import Utterance
-from serlib.features.spans import token_spans
+from serlib.inputs import Frames, Spans, Words
 from serlib.models.layers import BiLSTM, masked_softmax, real, word_embedding
-from serlib.models.system import Inputs, Settings, System
+from serlib.models.system import System, Variant
+from serlib.settings import Settings, Sizes
+from serlib.tasks import CLASSES
 
 AT_ONCE = 2**24
 """Numbers of a hidden layer between words and frames that are held at a time, 64 MiB in
@@ -32,15 +32,15 @@ class SpeechEncoder(nn.Module):
     """Equations (1) to (3): a BiLSTM over the 34 short-term features of each frame.
 
     Args:
-        inputs: size of `short_term`.
+        sizes: of `short_term`.
         hidden: size of the state of each direction.
         dropout: share of the LSTM's inputs that are zeroed.
     """
 
-    def __init__(self, inputs: Inputs, hidden: int, dropout: float):
+    def __init__(self, sizes: Sizes, hidden: int, dropout: float):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.lstm = BiLSTM(inputs.dims["short_term"], hidden)
+        self.lstm = BiLSTM(sizes.dims["short_term"], hidden)
         self.size = self.lstm.size
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -57,15 +57,15 @@ class TextEncoder(nn.Module):
     """Equations (4) to (6): a BiLSTM over word vectors.
 
     Args:
-        inputs: vocabulary and pretrained vectors.
+        sizes: vocabulary and pretrained vectors.
         hidden: size of the state of each direction.
         embedding: size of a word vector.
         dropout: share of the LSTM's inputs that are zeroed.
     """
 
-    def __init__(self, inputs: Inputs, hidden: int, embedding: int, dropout: float):
+    def __init__(self, sizes: Sizes, hidden: int, embedding: int, dropout: float):
         super().__init__()
-        self.embedding = word_embedding(inputs, embedding)
+        self.embedding = word_embedding(sizes, embedding)
         self.dropout = nn.Dropout(dropout)
         self.lstm = BiLSTM(embedding, hidden)
         self.size = self.lstm.size
@@ -293,7 +293,7 @@ class Speech(nn.Module):
     """BiLSTM over frames, attention, logits: "LSTM+Attn", speech-only in Table 1.
 
     Args:
-        inputs: size of `short_term`, number of classes.
+        sizes: of `short_term`, number of outputs.
         hidden: size of the state of each direction.
         dropout: see `SpeechEncoder`.
         pooling: see `Pooling`.
@@ -302,16 +302,16 @@ class Speech(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 100,
         dropout: float = 0.0,
         pooling: str = "attention",
         relu: bool = False,
     ):
         super().__init__()
-        self.speech = SpeechEncoder(inputs, hidden, dropout)
+        self.speech = SpeechEncoder(sizes, hidden, dropout)
         self.pool = Pooling(self.speech.size, pooling)
-        self.output = Output(self.speech.size, inputs.classes, relu)
+        self.output = Output(self.speech.size, sizes.outputs, relu)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -322,7 +322,7 @@ class Text(nn.Module):
     """BiLSTM over words, attention, logits: "LSTM+Attn", text-only in Table 1.
 
     Args:
-        inputs: vocabulary, pretrained vectors, number of classes.
+        sizes: vocabulary, pretrained vectors, number of outputs.
         hidden: size of the state of each direction.
         embedding: size of a word vector.
         dropout: see `TextEncoder`.
@@ -332,7 +332,7 @@ class Text(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 100,
         embedding: int = 300,
         dropout: float = 0.0,
@@ -340,9 +340,9 @@ class Text(nn.Module):
         relu: bool = False,
     ):
         super().__init__()
-        self.text = TextEncoder(inputs, hidden, embedding, dropout)
+        self.text = TextEncoder(sizes, hidden, embedding, dropout)
         self.pool = Pooling(self.text.size, pooling)
-        self.output = Output(self.text.size, inputs.classes, relu)
+        self.output = Output(self.text.size, sizes.outputs, relu)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -353,7 +353,7 @@ class Concat(nn.Module):
     """Both encoders, each pooled to a vector, side by side: "Concat" (section 4.3).
 
     Args:
-        inputs: size of `short_term`, vocabulary, pretrained vectors, number of classes.
+        sizes: of `short_term`, vocabulary, pretrained vectors, number of outputs.
         hidden: size of the state of each direction of both encoders.
         embedding: size of a word vector.
         dropout: see the encoders.
@@ -363,7 +363,7 @@ class Concat(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 100,
         embedding: int = 300,
         dropout: float = 0.0,
@@ -371,11 +371,11 @@ class Concat(nn.Module):
         relu: bool = False,
     ):
         super().__init__()
-        self.speech = SpeechEncoder(inputs, hidden, dropout)
-        self.text = TextEncoder(inputs, hidden, embedding, dropout)
+        self.speech = SpeechEncoder(sizes, hidden, dropout)
+        self.text = TextEncoder(sizes, hidden, embedding, dropout)
         self.pool_speech = Pooling(self.speech.size, pooling)
         self.pool_text = Pooling(self.text.size, pooling)
-        self.output = Output(self.speech.size + self.text.size, inputs.classes, relu)
+        self.output = Output(self.speech.size + self.text.size, sizes.outputs, relu)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -391,7 +391,7 @@ class Fusion(nn.Module):
     to (14).
 
     Args:
-        inputs: size of `short_term`, vocabulary, pretrained vectors, number of classes.
+        sizes: of `short_term`, vocabulary, pretrained vectors, number of outputs.
         alignment: gives the weights of the frames for each word; its `heads` each sum
             up a slice of the speech states.
         hidden: size of the state of each direction of all three BiLSTMs.
@@ -408,7 +408,7 @@ class Fusion(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         alignment: Learned | Given,
         hidden: int,
         embedding: int,
@@ -418,12 +418,12 @@ class Fusion(nn.Module):
         super().__init__()
         self.keep_attention = False
         self.attention: Tensor | None = None
-        self.speech = SpeechEncoder(inputs, hidden, dropout)
-        self.text = TextEncoder(inputs, hidden, embedding, dropout)
+        self.speech = SpeechEncoder(sizes, hidden, dropout)
+        self.text = TextEncoder(sizes, hidden, embedding, dropout)
         self.alignment = alignment
         self.fusion = BiLSTM(self.speech.size + self.text.size, hidden)
         self.pool = Pooling(self.fusion.size, "max")
-        self.output = Output(self.fusion.size, inputs.classes, relu)
+        self.output = Output(self.fusion.size, sizes.outputs, relu)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -449,13 +449,13 @@ class Aligned(Fusion):
     (9).
 
     Args:
-        inputs, hidden, embedding, dropout, relu: as for `Fusion`.
+        sizes, hidden, embedding, dropout, relu: as for `Fusion`.
         heads, units, score: see `Learned`.
     """
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 100,
         embedding: int = 300,
         heads: int = 5,
@@ -465,7 +465,7 @@ class Aligned(Fusion):
         relu: bool = False,
     ):
         super().__init__(
-            inputs,
+            sizes,
             Learned(2 * hidden, heads, units, score),
             hidden,
             embedding,
@@ -478,43 +478,31 @@ class Hard(Fusion):
     """The frames of each word from a forced alignment: "Hard alignment" in Table 2.
 
     Args:
-        inputs, hidden, embedding, dropout, relu: as for `Fusion`.
+        sizes, hidden, embedding, dropout, relu: as for `Fusion`.
     """
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 100,
         embedding: int = 300,
         dropout: float = 0.0,
         relu: bool = False,
     ):
-        super().__init__(inputs, Given(), hidden, embedding, dropout, relu)
+        super().__init__(sizes, Given(), hidden, embedding, dropout, relu)
 
 
 def _uniform(size: int, fan: int) -> Tensor:
     return torch.empty(size).uniform_(-(fan**-0.5), fan**-0.5)
 
 
-def spans(utterance: Utterance, settings: Settings) -> np.ndarray:
-    """Return `token_spans` on the frames of `short_term`, cut and averaged as the
-    settings say.
-    """
-    return token_spans(
-        utterance,
-        hop=0.01,
-        window=0.02,
-        stride=settings.frame_stride,
-        max_frames=settings.max_frames,
-        max_tokens=settings.max_tokens,
-    )
-
-
-AUDIO, TEXT = ("short_term",), ("tokens",)
+AUDIO = {"short_term": Frames("short_term")}
+TEXT = {"tokens": Words()}
+SPANS = {"spans": Spans("short_term")}
 
 # The paper's sizes, rate and longest utterance, 20 s. It names no batch size, number of
 # epochs or development set: what is not here is as in yoon2018.
-PAPER = Settings(learning_rate=1e-3, max_frames=2000, seeds=5)
+PAPER = Settings(learning_rate=1e-3, max_frames=2000, vectors="glove", seeds=5)
 LARGE_AUDIO = {"hidden": 100}
 LARGE_TEXT = {"hidden": 100, "embedding": 300}
 LARGE_HEADS = {"heads": 5, "units": 40}
@@ -542,58 +530,29 @@ SMALL_HEADS = {"heads": 4, "units": 8}
 def _system(
     name: str,
     summary: str,
-    features: tuple[str, ...],
+    eats: dict,
     build: type[nn.Module],
     small: dict,
     large: dict,
-    **more,
 ) -> System:
     settings = {
         "quick": replace(QUICK, model=small),
         "paper": replace(PAPER, model=large),
     }
-    return System(
-        name,
-        summary,
-        features,
-        build,
-        settings,
-        protocol="leave-one-session-out",
-        **more,
-    )
+    protocol = "leave-one-session-out"
+    return System(name, summary, eats, CLASSES, build, settings, protocol)
 
 
+BOTH, SMALL, LARGE = AUDIO | TEXT, SMALL_TEXT | SMALL_HEADS, LARGE_TEXT | LARGE_HEADS
 _REFERENCE = [
     _system("speech", "attention over frames", AUDIO, Speech, SMALL_AUDIO, LARGE_AUDIO),
     _system("text", "attention over words", TEXT, Text, SMALL_TEXT, LARGE_TEXT),
-    _system(
-        "concat", "both, concatenated", AUDIO + TEXT, Concat, SMALL_TEXT, LARGE_TEXT
-    ),
-    _system(
-        "hard",
-        "given alignment",
-        AUDIO + TEXT,
-        Hard,
-        SMALL_TEXT,
-        LARGE_TEXT,
-        derived={"spans": spans},
-    ),
-    _system(
-        "aligned",
-        "learned alignment",
-        AUDIO + TEXT,
-        Aligned,
-        SMALL_TEXT | SMALL_HEADS,
-        LARGE_TEXT | LARGE_HEADS,
-    ),
+    _system("concat", "both, concatenated", BOTH, Concat, SMALL_TEXT, LARGE_TEXT),
+    _system("hard", "given alignment", BOTH | SPANS, Hard, SMALL_TEXT, LARGE_TEXT),
+    _system("aligned", "learned alignment", BOTH, Aligned, SMALL, LARGE),
 ]
 _RECOGNISED = [
-    replace(
-        s,
-        name=f"{s.name}-asr",
-        summary=f"{s.summary}, recognised text",
-        transcripts="asr-14.7",
-    )
+    s.on_transcripts("asr-14.7")
     for s in _REFERENCE
     if s.name in ("text", "concat", "aligned")
 ]
@@ -602,18 +561,15 @@ SYSTEMS: dict[str, System] = {s.name: s for s in _REFERENCE + _RECOGNISED}
 14.7 %.
 """
 
-OPTIONS = {
-    "hidden layer": ("aligned", {"model": {"score": "hidden"}}),
-    "ReLU on the logits": ("aligned", {"model": {"relu": True}}),
-    "ReLU on the logits of text": ("text", {"model": {"relu": True}}),
-    "dropout 0.3": ("aligned", {"model": {"dropout": 0.3}}),
-    "hidden layer and dropout 0.3": (
-        "aligned",
-        {"model": {"score": "hidden", "dropout": 0.3}},
+VARIANTS = {
+    "hidden layer": Variant("aligned", {"model": {"score": "hidden"}}),
+    "ReLU on the logits": Variant("aligned", {"model": {"relu": True}}),
+    "ReLU on the logits of text": Variant("text", {"model": {"relu": True}}),
+    "dropout 0.3": Variant("aligned", {"model": {"dropout": 0.3}}),
+    "hidden layer and dropout 0.3": Variant(
+        "aligned", {"model": {"score": "hidden", "dropout": 0.3}}
     ),
-    "maximum of the states": ("concat", {"model": {"pooling": "max"}}),
-    "mean of the states": ("concat", {"model": {"pooling": "mean"}}),
+    "maximum of the states": Variant("concat", {"model": {"pooling": "max"}}),
+    "mean of the states": Variant("concat", {"model": {"pooling": "mean"}}),
 }
-"""What the paper leaves open, each with the choice that is not the default: the system,
-and what to override.
-"""
+"""What the paper leaves open, each with the choice that is not the default."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from serlib.batching import Batch
+from serlib.inputs import Frames, Vector, Words
 from serlib.models.layers import (
     last_state,
     masked_softmax,
@@ -25,7 +26,9 @@ from serlib.models.layers import (
     real,
     word_embedding,
 )
-from serlib.models.system import Inputs, Settings, System
+from serlib.models.system import System, Variant
+from serlib.settings import Settings, Sizes
+from serlib.tasks import CLASSES
 
 ACTIVATIONS = {"linear": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -59,18 +62,18 @@ class AudioEncoder(nn.Module):
     p.
 
     Args:
-        inputs: sizes of `mfcc` and `prosody`.
+        sizes: of `mfcc` and `prosody`.
         hidden: size of the GRU state.
         dropout: share of the GRU's inputs that are zeroed. The released code drops
             outputs too, but the last state, which alone is used here, is taken before
             that.
     """
 
-    def __init__(self, inputs: Inputs, hidden: int, dropout: float):
+    def __init__(self, sizes: Sizes, hidden: int, dropout: float):
         super().__init__()
-        self.size = hidden + inputs.dims["prosody"]
+        self.size = hidden + sizes.dims["prosody"]
         self.dropout = nn.Dropout(dropout)
-        self.gru = nn.GRU(inputs.dims["mfcc"], hidden, batch_first=True)
+        self.gru = nn.GRU(sizes.dims["mfcc"], hidden, batch_first=True)
         orthogonal_(self.gru)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -85,17 +88,17 @@ class TextEncoder(nn.Module):
     """Equation (1) over embedded words.
 
     Args:
-        inputs: vocabulary and pretrained vectors.
+        sizes: vocabulary and pretrained vectors.
         hidden: size of the GRU state.
         embedding: size of a word vector.
         dropout: share of the GRU's inputs that are zeroed, and of the sequence of
             states, though not of the last state: so does the released code.
     """
 
-    def __init__(self, inputs: Inputs, hidden: int, embedding: int, dropout: float):
+    def __init__(self, sizes: Sizes, hidden: int, embedding: int, dropout: float):
         super().__init__()
         self.size = hidden
-        self.embedding = word_embedding(inputs, embedding)
+        self.embedding = word_embedding(sizes, embedding)
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(embedding, hidden, batch_first=True)
         orthogonal_(self.gru)
@@ -112,7 +115,7 @@ class ARE(nn.Module):
     """Audio recurrent encoder: logits e M + b, whose softmax is equation (2).
 
     Args:
-        inputs: sizes of `mfcc` and `prosody`, number of classes.
+        sizes: of `mfcc` and `prosody`, number of outputs.
         hidden: size of the GRU state.
         dropout_audio: see `AudioEncoder`.
         bias: see `Dense`.
@@ -120,14 +123,14 @@ class ARE(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 200,
         dropout_audio: float = 0.3,
         bias: str = "vector",
     ):
         super().__init__()
-        self.audio = AudioEncoder(inputs, hidden, dropout_audio)
-        self.output = Dense(self.audio.size, inputs.classes, bias)
+        self.audio = AudioEncoder(sizes, hidden, dropout_audio)
+        self.output = Dense(self.audio.size, sizes.outputs, bias)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -138,7 +141,7 @@ class TRE(nn.Module):
     """Text recurrent encoder: logits h_last M + b, whose softmax is equation (3).
 
     Args:
-        inputs: vocabulary, pretrained vectors, number of classes.
+        sizes: vocabulary, pretrained vectors, number of outputs.
         hidden: size of the GRU state.
         embedding: size of a word vector.
         dropout_text: see `TextEncoder`.
@@ -147,15 +150,15 @@ class TRE(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 200,
         embedding: int = 300,
         dropout_text: float = 0.7,
         bias: str = "vector",
     ):
         super().__init__()
-        self.text = TextEncoder(inputs, hidden, embedding, dropout_text)
-        self.output = Dense(self.text.size, inputs.classes, bias)
+        self.text = TextEncoder(sizes, hidden, embedding, dropout_text)
+        self.output = Dense(self.text.size, sizes.outputs, bias)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -168,7 +171,7 @@ class MDRE(nn.Module):
     g'(h_last), equation (4).
 
     Args:
-        inputs: sizes of `mfcc` and `prosody`, vocabulary, pretrained vectors, number of
+        sizes: of `mfcc` and `prosody`, vocabulary, pretrained vectors, number of
             classes.
         hidden: size of both GRU states.
         embedding: size of a word vector.
@@ -181,7 +184,7 @@ class MDRE(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 200,
         embedding: int = 300,
         dropout_audio: float = 0.3,
@@ -190,12 +193,12 @@ class MDRE(nn.Module):
         bias: str = "vector",
     ):
         super().__init__()
-        self.audio = AudioEncoder(inputs, hidden, dropout_audio)
-        self.text = TextEncoder(inputs, hidden, embedding, dropout_text)
+        self.audio = AudioEncoder(sizes, hidden, dropout_audio)
+        self.text = TextEncoder(sizes, hidden, embedding, dropout_text)
         self.g_audio = _halve(self.audio.size, activation, bias)
         self.g_text = _halve(self.text.size, activation, bias)
         self.output = Dense(
-            self.audio.size // 2 + self.text.size // 2, inputs.classes, bias
+            self.audio.size // 2 + self.text.size // 2, sizes.outputs, bias
         )
 
     def forward(self, batch: Batch) -> Tensor:
@@ -213,7 +216,7 @@ class MDREA(nn.Module):
     the size of h_t first, as in the released code.
 
     Args:
-        inputs, hidden, embedding, dropout_audio, dropout_text, activation, bias: as for
+        sizes, hidden, embedding, dropout_audio, dropout_text, activation, bias: as for
         `MDRE`.
         readout: what stands beside Z in the concatenation: `encoding` is A = g(e) of
             equation (4), as the paper writes; `projected` is the projection of e that
@@ -228,7 +231,7 @@ class MDREA(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        sizes: Sizes,
         hidden: int = 200,
         embedding: int = 300,
         dropout_audio: float = 0.3,
@@ -240,15 +243,15 @@ class MDREA(nn.Module):
         super().__init__()
         self.keep_attention = False
         self.attention: Tensor | None = None
-        self.audio = AudioEncoder(inputs, hidden, dropout_audio)
-        self.text = TextEncoder(inputs, hidden, embedding, dropout_text)
+        self.audio = AudioEncoder(sizes, hidden, dropout_audio)
+        self.text = TextEncoder(sizes, hidden, embedding, dropout_text)
         self.projection = Dense(self.audio.size, self.text.size, bias)
         sizes = {"encoding": self.audio.size // 2, "projected": self.text.size}
         beside = _choose("readout", readout, sizes)
         self.g_audio = (
             _halve(self.audio.size, activation, bias) if readout == "encoding" else None
         )
-        self.output = Dense(self.text.size + beside, inputs.classes, bias)
+        self.output = Dense(self.text.size + beside, sizes.outputs, bias)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, (batch, classes)."""
@@ -278,10 +281,11 @@ def _choose(option: str, value: str, values: dict):
     return values[value]
 
 
-AUDIO, TEXT = ("mfcc", "prosody"), ("tokens",)
+AUDIO = {"mfcc": Frames("mfcc"), "prosody": Vector("prosody")}
+TEXT = {"tokens": Words()}
 
 # The released code's sizes and rates.
-PAPER = Settings()
+PAPER = Settings(vectors="glove")
 LARGE_AUDIO = {"hidden": 200, "dropout_audio": 0.3}
 LARGE_TEXT = {"hidden": 200, "embedding": 300, "dropout_text": 0.7}
 
@@ -305,7 +309,7 @@ SMALL_TEXT = {"hidden": 32, "embedding": 100, "dropout_text": 0.7}
 def _system(
     name: str,
     summary: str,
-    features: tuple[str, ...],
+    eats: dict,
     build: type[nn.Module],
     small: dict,
     large: dict,
@@ -314,7 +318,8 @@ def _system(
         "quick": replace(QUICK, model=small),
         "paper": replace(PAPER, model=large),
     }
-    return System(name, summary, features, build, settings, protocol="random-folds")
+    protocol = "random-folds"
+    return System(name, summary, eats, CLASSES, build, settings, protocol)
 
 
 _REFERENCE = [
@@ -330,7 +335,7 @@ _REFERENCE = [
     _system(
         "mdre",
         "both encoders, concatenated",
-        AUDIO + TEXT,
+        AUDIO | TEXT,
         MDRE,
         SMALL_AUDIO | SMALL_TEXT,
         LARGE_AUDIO | LARGE_TEXT,
@@ -338,34 +343,23 @@ _REFERENCE = [
     _system(
         "mdrea",
         "audio attends to words",
-        AUDIO + TEXT,
+        AUDIO | TEXT,
         MDREA,
         SMALL_AUDIO | SMALL_TEXT,
         LARGE_AUDIO | LARGE_TEXT,
     ),
 ]
-_RECOGNISED = [
-    replace(
-        s,
-        name=f"{s.name}-asr",
-        summary=f"{s.summary}, recognised text",
-        transcripts="asr-5.53",
-    )
-    for s in _REFERENCE
-    if "tokens" in s.features
-]
+_RECOGNISED = [s.on_transcripts("asr-5.53") for s in _REFERENCE if "tokens" in s.inputs]
 SYSTEMS: dict[str, System] = {s.name: s for s in _REFERENCE + _RECOGNISED}
 """Rows of Table 1. The ASR systems read transcripts with a word error rate of 5.53 %.
 """
 
-OPTIONS = {
-    "loss sigmoid": ("mdre", {"loss": "sigmoid"}),
-    "features as they come": ("mdre", {"standardise": False}),
-    "vocabulary of all texts": ("mdre", {"vocabulary": "corpus"}),
-    "ReLU after g": ("mdre", {"model": {"activation": "relu"}}),
-    "one bias per layer": ("mdre", {"model": {"bias": "scalar"}}),
-    "readout projected": ("mdrea", {"model": {"readout": "projected"}}),
+VARIANTS = {
+    "loss sigmoid": Variant("mdre", {"loss": "sigmoid"}),
+    "features as they come": Variant("mdre", {"standardise": False}),
+    "vocabulary of all texts": Variant("mdre", {"vocabulary": "corpus"}),
+    "ReLU after g": Variant("mdre", {"model": {"activation": "relu"}}),
+    "one bias per layer": Variant("mdre", {"model": {"bias": "scalar"}}),
+    "readout projected": Variant("mdrea", {"model": {"readout": "projected"}}),
 }
-"""What the paper leaves open, each with the choice that is not the default: the system,
-and what to override.
-"""
+"""What the paper leaves open, each with the choice that is not the default."""

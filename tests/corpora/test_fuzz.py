@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from serlib.corpora import iemocap, ravdess, synthetic, wav
-from serlib.corpora.records import Corpus, Segment
+from serlib.corpora.corpus import Corpus, Segment
 from serlib.corpora.transcripts import read_transcripts
 
 FUZZ = settings(

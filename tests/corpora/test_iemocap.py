@@ -8,7 +8,7 @@ import pytest
 
 from serlib import corpora
 from serlib.corpora import iemocap
-from serlib.corpora.records import Segment, Skip
+from serlib.corpora.corpus import Segment, Skip
 
 DIALOGUE, ID = "Ses01F_impro01", "Ses01F_impro01_M001"
 LABELS = f"Session1/dialog/EmoEvaluation/{DIALOGUE}.txt"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serlib.corpora import EMOTIONS, load, ravdess
-from serlib.corpora.records import Skip
+from serlib.corpora.corpus import Skip
 
 
 def test_small_tree(ravdess_tree, caplog):

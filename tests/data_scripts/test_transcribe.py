@@ -20,7 +20,7 @@ import torch
 from data_scripts import transcribe
 from data_scripts.transcribe import Recogniser, batches, beam_search, greedy, normalise, word_error_rates
 from serlib import corpora
-from serlib.corpora.records import Corpus, Utterance
+from serlib.corpora.corpus import Corpus, Utterance
 
 LABELS = "-|abcdefghijklmnopqrstuvwxyz'"
 FRAME = 320

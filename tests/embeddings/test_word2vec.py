@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from serlib import training
-from serlib.corpora.records import EMOTIONS, Corpus, Utterance
+from serlib.corpora.corpus import EMOTIONS, Corpus, Utterance
 from serlib.embeddings import train_word2vec
 from serlib.models.yoon2018 import SYSTEMS
 from serlib.protocols import PROTOCOLS

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from serlib.corpora.records import Corpus, Utterance
+from serlib.corpora.corpus import Corpus, Utterance
 from serlib.features import FEATURES, cache, extract, mfcc, read_waveform
 from serlib.features.feature import Feature
 
@@ -199,7 +199,7 @@ def test_two_processes_make_one_table(tmp_path: Path) -> None:
             import logging, sys
             from pathlib import Path
             from serlib import features
-            from serlib.corpora.records import Corpus, Utterance
+            from serlib.corpora.corpus import Corpus, Utterance
             from serlib.features import cache
 
             folder = Path({str(tmp_path)!r})
@@ -228,7 +228,7 @@ KILLED = """
 import json, os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from serlib.corpora.records import Corpus, Utterance
+from serlib.corpora.corpus import Corpus, Utterance
 from serlib.features import cache
 from serlib.features.feature import Feature
 

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from serlib.features import SHORT_TERM_NAMES, read_waveform, short_term, short_term_batch
 
 if TYPE_CHECKING:
-    from serlib.corpora.records import Corpus
+    from serlib.corpora.corpus import Corpus
 
 CEPSTRA = np.array([name.startswith("MFCC") for name in SHORT_TERM_NAMES])
 SPREAD = SHORT_TERM_NAMES.index("spectral spread")

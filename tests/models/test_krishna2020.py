@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from serlib import models, results, training
 from serlib.batching import Batch, Dataset
-from serlib.corpora.records import Utterance
+from serlib.corpora.corpus import Utterance
 from serlib.determinism import reproducible
 from serlib.features.spectrogram import spectra
 from serlib.models import krishna2020

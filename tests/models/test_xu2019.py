@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from serlib import models, training
 from serlib.batching import Batch, Dataset
-from serlib.corpora.records import Corpus, Segment, Utterance
+from serlib.corpora.corpus import Corpus, Segment, Utterance
 from serlib.features.text import tokenize
 from serlib.models import xu2019
 from serlib.models.layers import BiLSTM

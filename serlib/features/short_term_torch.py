@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serlib.features.batched import checked
-from serlib.features.short_term import HOP, WINDOW
+from serlib.features.framing import HOP, checked
 from serlib.features.waveform import RATE
+
+WINDOW = 320
+"""Samples of a frame: 20 ms."""
 
 BINS = WINDOW // 2
 """Points of the spectrum that are kept: from 0 Hz, 50 Hz apart, without the one at half

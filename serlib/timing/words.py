@@ -1,4 +1,4 @@
-"""Which spoken word a token belongs to, and which frames of a feature that word takes.
+"""Which spoken word a token belongs to, and which steps of a feature that word takes.
 
 Joins the tokens of a transcript with the words of a forced alignment (xu2019, section
 4.3; shen2020). Taught in chapter `xu2019`.
@@ -6,8 +6,7 @@ Joins the tokens of a transcript with the words of a forced alignment (xu2019, s
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serlib.features.text import tokenize
+from serlib.timing.grid import Grid
 
 if TYPE_CHECKING:
-    from serlib.corpora.records import Segment, Utterance
+    from serlib.corpora.corpus import Segment, Utterance
 
 ENOUGH = 0.5
 """Share of its letters that a token and a word must each find in the other, so that
@@ -113,13 +113,7 @@ def token_words(tokens: Sequence[str], words: Sequence[Segment]) -> np.ndarray:
 
 
 def token_spans(
-    utterance: Utterance,
-    *,
-    hop: float = 0.01,
-    window: float = 0.02,
-    stride: int = 1,
-    max_frames: int | None = None,
-    max_tokens: int | None = None,
+    utterance: Utterance, grid: Grid, max_tokens: int | None = None
 ) -> np.ndarray:
     """Find the steps of a feature during which each token is spoken.
 
@@ -129,33 +123,20 @@ def token_spans(
 
     Args:
         utterance: with its text and its aligned words.
-        hop: seconds from one frame of the feature to the next.
-        window: seconds that a frame lasts; only frames that lie wholly within the audio
-            exist, but always one.
-        stride: frames that are averaged to a step, as `Settings.frame_stride`.
-        max_frames, max_tokens: what comes after is cut, as in `Settings`.
+        grid: the steps of the feature.
+        max_tokens: tokens after this many are cut.
 
     Returns:
         (tokens, 2) int64: the first step and the one after the last, within the audio;
         (0, 0) for a token without a span.
-
-    Raises:
-        ValueError: if hop, window or stride is not positive.
     """
     tokens = tokenize(utterance.text)[:max_tokens]
-    places = token_words(tokens, utterance.words)
-    return _spans(
-        utterance, places, hop=hop, window=window, stride=stride, max_frames=max_frames
-    )
+    return _spans(utterance, token_words(tokens, utterance.words), grid)
 
 
 def count_spans(
     utterances: Iterable[Utterance],
-    *,
-    hop: float = 0.01,
-    window: float = 0.02,
-    stride: int = 1,
-    max_frames: int | None = None,
+    grid_of: Callable[[Utterance], Grid],
     max_tokens: int | None = None,
 ) -> SpanCounts:
     """Count the tokens that `token_spans` gives a span, and those it does not, by
@@ -163,20 +144,14 @@ def count_spans(
 
     Args:
         utterances: for instance a corpus.
-        hop, window, stride, max_frames, max_tokens: see `token_spans`.
+        grid_of: the steps of an utterance.
+        max_tokens: see `token_spans`.
     """
     counts = dict.fromkeys(SpanCounts.__dataclass_fields__, 0)
     for utterance in utterances:
         tokens = tokenize(utterance.text)
         places = token_words(tokens, utterance.words)
-        spans = _spans(
-            utterance,
-            places,
-            hop=hop,
-            window=window,
-            stride=stride,
-            max_frames=max_frames,
-        )
+        spans = _spans(utterance, places, grid_of(utterance))
         spans[len(tokens[:max_tokens]) :] = 0
         silent = np.array([not spoken(token) for token in tokens], dtype=bool)
         spanned = spans[:, 1] > spans[:, 0]
@@ -187,9 +162,8 @@ def count_spans(
         counts["punctuation"] += int(silent.sum())
         counts["unaligned"] += int(((places < 0) & ~silent).sum())
         counts["outside"] += int(((places >= 0) & ~spanned).sum())
-        counts["unclaimed"] += len(utterance.words) - len(
-            set(places[places >= 0].tolist())
-        )
+        claimed = len(set(places[places >= 0].tolist()))
+        counts["unclaimed"] += len(utterance.words) - claimed
     return SpanCounts(**counts)
 
 
@@ -197,42 +171,16 @@ def _common(a: str, b: str) -> list[tuple[int, int, int]]:
     """Stretches that two strings share, in order: (place in a, place in b, letters)."""
     if a == b:
         return [(0, 0, len(a))]
-    return [
-        tuple(block)
-        for block in SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
-    ]
+    return SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
 
 
-def _spans(
-    utterance: Utterance,
-    places: np.ndarray,
-    *,
-    hop: float,
-    window: float,
-    stride: int,
-    max_frames: int | None,
-) -> np.ndarray:
-    if not (hop > 0 and window > 0 and stride >= 1):
-        raise ValueError(
-            f"hop, window and stride are positive; found {hop}, {window} and {stride}"
-        )
-    frames = max(1, 1 + math.floor(round((utterance.duration - window) / hop, 6)))
-    frames = frames if max_frames is None else min(frames, max_frames)
-    heard = (frames - 1) * hop + window  # seconds that the frames cover
-    firsts = stride * np.arange(math.ceil(frames / stride))
-    lasts = (
-        np.minimum(firsts + stride, frames) - 1
-    )  # the last step may be of fewer frames
-    middles = (firsts + lasts) / 2 * hop + window / 2  # seconds
-
+def _spans(utterance: Utterance, places: np.ndarray, grid: Grid) -> np.ndarray:
     spans = np.zeros((len(places), 2), dtype=np.int64)
-    for token, place in enumerate(places.tolist()):
-        if place < 0 or utterance.words[place].start >= heard:
-            continue
-        _, start, end = utterance.words[place]
-        first, after = np.searchsorted(middles, np.array([start, end]) - 1e-7)
-        if first == after:
-            first = np.abs(middles - (start + end) / 2).argmin()
-            after = first + 1
-        spans[token] = first, after
+    heard = [
+        token
+        for token, place in enumerate(places.tolist())
+        if place >= 0 and utterance.words[place].start < grid.end
+    ]
+    if heard:
+        spans[heard], _ = grid.spans([utterance.words[places[one]] for one in heard])
     return spans

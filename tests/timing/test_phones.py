@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serlib.corpora.records import Segment, Utterance
+from serlib.corpora.corpus import Segment, Utterance
 from serlib.features import mfcc_15ms
 from serlib.features.hierarchy import Counts, count, pairs, phones, spoken_words
 

@@ -14,10 +14,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from serlib.features import CONTOUR_NAMES, contours, contours_batch, read_waveform
-from serlib.features.batched_contours import _viterbi
+from serlib.features.contours_torch import _viterbi
 
 if TYPE_CHECKING:
-    from serlib.corpora.records import Corpus
+    from serlib.corpora.corpus import Corpus
 
 TOLERANCE = dict(zip(CONTOUR_NAMES, (1e-5, 1e-2, 1e-3, 1e-3, 1e-3), strict=True))
 

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from serlib.features import MFCC_NAMES, mfcc, mfcc_batch, read_waveform
 
 if TYPE_CHECKING:
-    from serlib.corpora.records import Corpus
+    from serlib.corpora.corpus import Corpus
 
 ENERGY = ["log energy" in name for name in MFCC_NAMES]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from serlib import corpora
-from serlib.corpora.records import Corpus
+from serlib.corpora.corpus import Corpus
 
 
 @pytest.fixture

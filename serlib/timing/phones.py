@@ -13,7 +13,7 @@ What the paper leaves to the forced alignment is decided here:
 - A word without phonemes is a single phoneme.
 - Of a phoneme the first 64 frames count, of a word the first 14 phonemes, of an
   utterance the first 128 words.
-- A token belongs to the word that `serlib.features.spans.token_words` finds for it.
+- A token belongs to the word that `serlib.timing.words.token_words` finds for it.
   Tokens that nobody says, such as punctuation marks, and tokens without a word have no
   sound to go with and are left out. Two pieces of one word, such as `do` and `n't`,
   both go with the whole word.
@@ -24,20 +24,16 @@ What the paper leaves to the forced alignment is decided here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
 
-from serlib.corpora.records import Segment, Utterance
-from serlib.features.mfcc import SHORTEST_15MS
-from serlib.features.spans import spoken, token_words
+from serlib.corpora.corpus import Segment, Utterance
 from serlib.features.text import tokenize
-from serlib.features.waveform import RATE
-
-HOP, WINDOW = 240, 400
-"""Samples from one frame to the next (15 ms), and of a frame (25 ms)."""
+from serlib.timing.grid import Grid
+from serlib.timing.words import spoken, token_words
 
 MAX_FRAMES, MAX_PHONES, MAX_WORDS = 64, 14, 128
 """Frames of a phoneme, phonemes of a word, words of an utterance (section 4.2); what
@@ -90,166 +86,93 @@ class Counts:
         )
 
 
-def phones(
-    utterance: Utterance, *, stride: int = 1, max_frames: int | None = None
-) -> np.ndarray:
-    """Find the frames of every phoneme and the word that it belongs to.
+def phones(utterance: Utterance, grid: Grid) -> np.ndarray:
+    """Find the steps of every phoneme and the word that it belongs to.
 
     Args:
         utterance: with its alignment, if it has one.
-        stride: frames that are averaged to one, as `Settings.frame_stride`; rows count
-            the averages.
-        max_frames: frames of 15 ms that there are at most, as `Settings.max_frames`.
+        grid: the steps of the feature that hears it.
 
     Returns:
-        (phonemes, 3) int64, word after word: first frame, number of frames (1 to 64,
+        (phonemes, 3) int64, word after word: first step, number of steps (1 to 64,
         fewer with a stride), and number of the word; every word has at least one.
-
-    Raises:
-        ValueError: if stride or max_frames is not positive.
     """
-    grid = _Grid.of(utterance, stride, max_frames)
     return _phones(utterance, _words(utterance, grid), grid)[0]
 
 
 def pairs(
-    utterance: Utterance,
-    *,
-    stride: int = 1,
-    max_frames: int | None = None,
-    max_tokens: int | None = None,
+    utterance: Utterance, grid: Grid, max_tokens: int | None = None
 ) -> np.ndarray:
     """Find the pairs of a written and a spoken word, the steps of both LSTMs (section
     3.1).
 
     Args:
-        utterance, stride, max_frames: as for `phones`.
-        max_tokens: tokens after this many are left out, as `Settings.max_tokens`.
+        utterance, grid: as for `phones`.
+        max_tokens: tokens after this many are left out.
 
     Returns:
         (pairs, 2) int64: number of the token and number of the word, neither falling;
         at least one pair, at most 128.
     """
-    tokens, words = (
-        tokenize(utterance.text)[:max_tokens],
-        _words(utterance, _Grid.of(utterance, stride, max_frames)),
-    )
-    places = (
-        token_words(tokens, utterance.words) if utterance.words else _evenly(tokens)
-    )
+    tokens, words = tokenize(utterance.text)[:max_tokens], _words(utterance, grid)
+    aligned = utterance.words
+    places = token_words(tokens, aligned) if aligned else _evenly(tokens)
     found = np.flatnonzero((places >= 0) & (places < len(words)))
     if len(found):
         return np.stack([found, places[found]], axis=1)[:MAX_WORDS]
-    steps = np.arange(min(MAX_WORDS, max(len(tokens), len(words))))
-    return np.stack(
-        [steps * max(1, len(tokens)) // len(steps), steps * len(words) // len(steps)],
-        axis=1,
-    )
+    count = min(MAX_WORDS, max(len(tokens), len(words)))
+    numbers = [np.arange(count) * max(1, len(one)) // count for one in (tokens, words)]
+    return np.stack(numbers, axis=1)
 
 
-def spoken_words(
-    utterance: Utterance, *, stride: int = 1, max_frames: int | None = None
-) -> np.ndarray:
+def spoken_words(utterance: Utterance, grid: Grid) -> np.ndarray:
     """Return the steps of an LSTM that only hears: as `pairs`, but every word once, all
     with token 0.
     """
-    numbers = np.arange(len(_words(utterance, _Grid.of(utterance, stride, max_frames))))
+    numbers = np.arange(len(_words(utterance, grid)))
     return np.stack([np.zeros_like(numbers), numbers], axis=1)
 
 
 def count(
     utterances: Iterable[Utterance],
-    *,
-    stride: int = 1,
-    max_frames: int | None = None,
+    grid_of: Callable[[Utterance], Grid],
     max_tokens: int | None = None,
 ) -> Counts:
     """Count how often each of the decisions at the top of this module was taken.
 
     Args:
         utterances: for instance a corpus.
-        stride, max_frames, max_tokens: as for `pairs`.
+        grid_of: the steps of an utterance.
+        max_tokens: as for `pairs`.
     """
     total = Counts()
     for utterance in utterances:
         tokens = tokenize(utterance.text)[:max_tokens]
         places = token_words(tokens, utterance.words)
-        grid = _Grid.of(utterance, stride, max_frames)
+        grid = grid_of(utterance)
         words = _words(utterance, grid)
         said = np.array([bool(spoken(token)) for token in tokens], dtype=bool)
-        aligned = bool(utterance.words)
+        aligned, claimed = bool(utterance.words), np.unique(places[places >= 0])
         total += _phones(utterance, words, grid)[1] + Counts(
             utterances=1,
             unaligned_utterances=not aligned,
             words=len(utterance.words),
             wordless_tokens=int((said & (places < 0)).sum()) if aligned else 0,
-            unclaimed_words=len(utterance.words) - len(np.unique(places[places >= 0])),
+            unclaimed_words=len(utterance.words) - len(claimed),
             lost_words=len(utterance.words) - len(words) if aligned else 0,
             phones=len(utterance.phones),
         )
     return total
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """The frames of an utterance, after `frame_stride`: `steps` of them, the middle of
-    number n at `middle + n step` seconds.
-    """
-
-    steps: int
-    step: float
-    middle: float
-    stride: int
-
-    @classmethod
-    def of(cls, utterance: Utterance, stride: int, max_frames: int | None) -> _Grid:
-        if stride < 1 or (max_frames is not None and max_frames < 1):
-            raise ValueError(
-                f"expected a positive stride and max_frames, found {stride} and"
-                f" {max_frames}"
-            )
-        samples = max(SHORTEST_15MS, round(utterance.duration * RATE))
-        frames = 1 + (samples - WINDOW) // HOP
-        frames = frames if max_frames is None else min(frames, max_frames)
-        middle = ((stride - 1) * HOP + WINDOW) / 2
-        return cls(-(-frames // stride), stride * HOP / RATE, middle / RATE, stride)
-
-    @property
-    def end(self) -> float:
-        """Seconds after which nothing is heard any more."""
-        return self.middle + (self.steps - 0.5) * self.step
-
-    def frames(
-        self, segments: Iterable[Segment], most: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the first frame and the number of frames of each segment, and how many
-        there were inside.
-
-        Args:
-            segments: stretches of time.
-            most: frames of 15 ms that are kept.
-        """
-        start, end = (
-            np.array([(one.start, one.end) for one in segments]).reshape(-1, 2).T
-        )
-        place = np.round(
-            (np.stack([start, end, (start + end) / 2]) - self.middle) / self.step, 6
-        )
-        first, after = np.ceil(place[:2]).astype(np.int64).clip(0, self.steps)
-        inside = after - first
-        first = np.where(inside > 0, first, np.round(place[2]).astype(np.int64)).clip(
-            0, self.steps - 1
-        )
-        return first, inside.clip(1, max(1, most // self.stride)), inside
-
-
-def _words(utterance: Utterance, grid: _Grid) -> list[Segment]:
+def _words(utterance: Utterance, grid: Grid) -> list[Segment]:
     """The words that are heard, in order; at least one."""
     words = [word for word in utterance.words[:MAX_WORDS] if word.start < grid.end]
     if words:
         return words
     parts = int(_evenly(tokenize(utterance.text)).max(initial=0)) + 1
-    edges = np.linspace(0, min(utterance.duration, grid.end), min(parts, MAX_WORDS) + 1)
+    end = min(utterance.duration, grid.end)
+    edges = np.linspace(0, end, min(parts, MAX_WORDS) + 1)
     return [Segment("", start, stop) for start, stop in pairwise(edges)]
 
 
@@ -260,7 +183,7 @@ def _evenly(tokens: list[str]) -> np.ndarray:
 
 
 def _phones(
-    utterance: Utterance, words: list[Segment], grid: _Grid
+    utterance: Utterance, words: list[Segment], grid: Grid
 ) -> tuple[np.ndarray, Counts]:
     segments = [
         *utterance.phones,
@@ -276,7 +199,8 @@ def _phones(
     owner = np.where(overlap.any(axis=1), overlap.argmax(axis=1), -1)
     bare = np.setdiff1d(np.arange(len(words)), owner)
 
-    first, frames, inside = grid.frames(segments, MAX_FRAMES)
+    spans, inside = grid.spans(segments)
+    first, frames = spans[:, 0], inside.clip(1, max(1, MAX_FRAMES // grid.stride))
     kept = np.concatenate([np.flatnonzero(owner >= 0), heard + bare])
     word = np.concatenate([owner, np.arange(len(words))])[kept]
     order = word.argsort(kind="stable")

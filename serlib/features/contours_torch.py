@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from serlib.features.batched import (
+from serlib.features.framing import (
     HOP,
     checked,
     every_frame,

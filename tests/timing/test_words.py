@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serlib.corpora.records import Corpus, Segment, Utterance
+from serlib.corpora.corpus import Corpus, Segment, Utterance
 from serlib.corpora.synthetic import read_cues
 from serlib.features.spans import SpanCounts, count_spans, spoken, token_spans, token_words
 from serlib.features.text import tokenize

@@ -1,0 +1,733 @@
+"""What a run is, the plan of many, making them, and getting a trained model back.
+
+Used for all five papers; taught in chapter `yoon2018`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import cpu_count, delayed
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+from tqdm import tqdm
+
+from serlib import files, inputs, models, parallel, provenance, results, training
+from serlib.batching import Dataset, Ragged
+from serlib.checkpoints import Checkpoint
+from serlib.corpora import with_transcripts
+from serlib.corpora.corpus import Corpus
+from serlib.determinism import find_device, reproducible
+from serlib.embeddings.vectors import rows_for
+from serlib.features import FEATURES
+from serlib.features.text import Vocabulary
+from serlib.inputs import Source, Words
+from serlib.models.system import System
+from serlib.progress import Progress
+from serlib.protocols import PROTOCOLS, Split
+from serlib.results import Predictions, Record
+from serlib.settings import Settings, Sizes
+from serlib.tasks import Task
+
+log = logging.getLogger(__name__)
+
+PROFILES = ("quick", "paper")
+"""Profiles that every system has settings for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and test that may be made: everything that determines its numbers.
+
+    Attributes:
+        paper, system, variant, corpus, protocol, profile: their names; the variant is
+            empty for the defaults.
+        fold: index of the split; seed: of the weights and the order of training.
+        device: where to compute: `auto`, `cpu` or `cuda`.
+        settings: how to train, and how large.
+        split: who is trained on, tuned on and tested on.
+        vectors: what words start from: token to vector, `word2vec`, or None.
+        data: hash of the items, see `Corpus.content`.
+        key: hash of what determines the numbers: data, split, settings, seed, versions
+            of the features. Neither the device nor the versions of libraries count:
+            these the record tells.
+    """
+
+    paper: str
+    system: str
+    variant: str
+    corpus: str
+    protocol: str
+    profile: str
+    fold: int
+    seed: int
+    device: str
+    settings: Settings = field(repr=False, compare=False)
+    split: Split = field(repr=False, compare=False)
+    vectors: Mapping[str, np.ndarray] | str | None = field(repr=False, compare=False)
+    data: str = field(repr=False)
+    key: str
+
+    @property
+    def name(self) -> str:
+        """For progress bars and messages."""
+        system = f"{self.system}, {self.variant}" if self.variant else self.system
+        return f"{self.paper} {system}, fold {self.fold}, seed {self.seed}"
+
+    def record(self, **known: Any) -> Record:
+        """Return a record of the run, with what is known beside what it is."""
+        names = ("paper", "system", "variant", "corpus", "protocol", "profile")
+        mine = {name: getattr(self, name) for name in (*names, "fold", "seed", "key")}
+        return Record(**mine | {"metrics": {}, "history": []} | known)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a protocol, ready to train on.
+
+    Attributes:
+        system, settings: what is trained, and how.
+        task: with the corpus's own outputs.
+        split: whose items are in which part.
+        train, dev, test: the parts.
+        sizes: what `system.build` wants to know, but for word vectors.
+        vocabulary: the words behind the token numbers; None for a system without text.
+        vectors: pretrained word vectors, or None.
+        device: where to train.
+    """
+
+    system: System
+    settings: Settings
+    task: Task
+    split: Split
+    train: Dataset
+    dev: Dataset
+    test: Dataset
+    sizes: Sizes
+    vocabulary: Vocabulary | None
+    vectors: Mapping[str, np.ndarray] | None
+    device: torch.device
+
+
+def run(
+    paper: str,
+    system: str,
+    corpus: Corpus,
+    *,
+    results_dir: str | Path | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+    older: str | None = None,
+    cache: str | Path | None = None,
+    **planned: Any,
+) -> list[Record]:
+    """Plan the runs of a system and make them: `plan` and `make` in one call.
+
+    Args:
+        paper, system, corpus: as for `plan`.
+        results_dir, jobs, progress, older, cache: as for `make`.
+        planned: further arguments of `plan`.
+
+    Returns:
+        a record per fold and seed, each with its predictions.
+
+    Raises:
+        ValueError, FloatingPointError: as `plan` and `make`.
+
+    Example:
+        >>> records = run("yoon2018", "mdre", corpora.load("synthetic"))
+        >>> [record.metrics["ua"] for record in records]
+    """
+    wanted = plan(paper, system, corpus, **planned)
+    how = {"jobs": jobs, "progress": progress, "older": older, "cache": cache}
+    return make(wanted, corpus, results_dir=results_dir, **how)
+
+
+def plan(
+    paper: str,
+    system: str,
+    corpus: Corpus,
+    *,
+    protocol: str | None = None,
+    profile: str = "quick",
+    variant: str = "",
+    overrides: Mapping[str, Any] | None = None,
+    seeds: int | str | Sequence[int] | None = None,
+    folds: int | str | Sequence[int] | None = None,
+    device: str = "auto",
+) -> list[Run]:
+    """List the runs of a system, by fold and then by seed; nothing is trained.
+
+    Args:
+        paper, system: keys, for instance `yoon2018` and `mdre`.
+        corpus: the corpus; of it, the items that have a target are taken. A system that
+            reads recognised text takes the transcripts of that name that lie in the
+            corpus's folder.
+        protocol: key of `serlib.protocols.PROTOCOLS`; by default the paper's own.
+        profile: `quick` or `paper`.
+        variant: a key of the paper's `VARIANTS`; empty for the defaults.
+        overrides: fields of Settings to replace, of `model` only the options named; the
+            variant is then named after them unless it has a name.
+        seeds, folds: None for what the profile says, n for the first n, or a list of
+            the very ones; either may be text, as from a command line.
+        device: `auto` (a GPU if there is one), `cpu` or `cuda`.
+
+    Raises:
+        ValueError: for an unknown paper, system, variant, protocol, profile, device,
+            fold or setting.
+        FileNotFoundError: if transcripts or vectors are missing.
+    """
+    chosen = find_system(paper, system)
+    settings = settings_of(chosen, profile, variant_of(paper, system, variant))
+    if overrides:
+        settings = _replaced(settings, overrides)
+        variant = variant or ", ".join(f"{k}={v}" for k, v in overrides.items())
+    find_device(device)
+    protocol = protocol or chosen.protocol
+    if protocol not in PROTOCOLS:
+        raise ValueError(
+            f"no protocol is called {protocol!r}; expected one of"
+            f" {', '.join(PROTOCOLS)}"
+        )
+    seeds = choose("seeds", seeds, settings.seeds)
+    folds = choose("folds", folds, settings.folds)
+    corpus = items_for(chosen, settings, corpus)
+    splits = PROTOCOLS[protocol](corpus, seed=0)
+    numbers = range(len(splits)) if folds is None else folds
+    if not all(0 <= number < len(splits) for number in numbers):
+        raise ValueError(
+            f"{protocol} has folds 0 to {len(splits) - 1} on this corpus; asked for"
+            f" {list(numbers)}"
+        )
+    vectors, source = None, Source(corpus)
+    for one in chosen.inputs.values():
+        if isinstance(one, Words):
+            vectors = one.find(source, settings)
+    told = described(settings, vectors)
+    used = inputs.features_of(chosen.inputs.values())
+    facts = {
+        "paper": paper,
+        "system": system,
+        "data": corpus.content,
+        "settings": told,
+        "features": {
+            name: [FEATURES[name].version, FEATURES[name].settings()]
+            for name in sorted(used)
+        },
+    }
+    names = (paper, system, variant, corpus.name, protocol, profile)
+    runs = []
+    for fold, seed in itertools.product(numbers, seeds):
+        split = splits[fold]
+        parts = [split.train, split.dev, split.test]
+        text = json.dumps(results.plain(facts | {"split": parts, "seed": seed}))
+        key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        own = (fold, seed, device, settings, split, vectors, corpus.content, key)
+        runs.append(Run(*names, *own))
+    return runs
+
+
+def make(
+    plan: Sequence[Run],
+    corpus: Corpus,
+    *,
+    results_dir: str | Path | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+    older: str | None = None,
+    weights: bool = False,
+    cache: str | Path | None = None,
+) -> list[Record]:
+    """Make the runs of a plan; what is there already is read, not made again.
+
+    Everything random follows from the seed: on one machine and device the same call
+    gives the same numbers. What is set to that end is put back afterwards, see
+    `reproducible`. From one machine to another the last bits differ, and training
+    amplifies them.
+
+    Args:
+        plan: what to make.
+        corpus: the corpus that it was planned for.
+        results_dir: where each record is written as soon as it is there: an interrupted
+            plan continues.
+        jobs: runs that are made at the same time, each in a process of its own; None
+            for one per CPU core, or a single one on a GPU. The numbers are the same.
+        progress: show a progress bar.
+        older: what to do with a record that other code made than the present: `use` or
+            `remake`. None uses those of a folder that replay guards (it holds
+            `results.MARKER`) and makes others anew; either is said in a line.
+        weights: keep the trained weights beside the record, for `trained`.
+        cache: where features are kept; by default in the cache folder.
+
+    Returns:
+        a record per run, in the plan's order, each with its predictions.
+
+    Raises:
+        ValueError: if a part of a fold is empty, a feature is not finite, or a record
+            is damaged.
+        FloatingPointError: if a loss is not a number any more.
+        OSError: if the results cannot be written.
+    """
+    if older not in (None, "use", "remake"):
+        raise ValueError(f"older is {older!r}; expected use, remake or None")
+    there = {} if results_dir is None else _there(plan, Path(results_dir), older)
+    missing = [run for run in plan if run not in there]
+    if missing:
+        if jobs is None:
+            on_gpu = find_device(missing[0].device).type == "cuda"
+            jobs = 1 if on_gpu else cpu_count()
+        how = {"results_dir": results_dir, "weights": weights, "cache": cache}
+        for run, record in _make_all(missing, corpus, jobs, progress, **how):
+            there[run] = record
+    return [there[run] for run in plan]
+
+
+def trained(
+    run: Run,
+    corpus: Corpus,
+    *,
+    results_dir: str | Path | None = None,
+    progress: bool = True,
+    cache: str | Path | None = None,
+) -> tuple[nn.Module, Fold]:
+    """Return the model that a run ends with, and its fold.
+
+    Args:
+        run: the run.
+        corpus: the corpus that it was planned for.
+        results_dir: where its weights may have been kept; else it is trained anew.
+        progress: show a progress bar.
+        cache: where features are kept.
+
+    Raises:
+        ValueError: if the kept weights are damaged.
+    """
+    fold = prepare(run, corpus, cache=cache)
+    path = None if results_dir is None else weights_path(run, results_dir)
+    if path is not None and path.is_file():
+        try:
+            with reproducible(run.seed, fold.device, run.settings.threads):
+                model = build(fold, run.seed)
+            model.load_state_dict(load_file(path, device=str(fold.device)))
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(
+                f"{path}: not the weights of {run.name} ({error}); delete it and train"
+                " anew"
+            ) from error
+        return model.to(fold.device), fold
+    return train(fold, run.seed, progress)[0], fold
+
+
+def prepare(
+    run: Run, corpus: Corpus | Source, *, cache: str | Path | None = None
+) -> Fold:
+    """Make the three parts of a fold, with inputs that know the training part only.
+
+    Args:
+        run: what will be trained.
+        corpus: the corpus that it was planned for, or what inputs read of it.
+        cache: where features are kept.
+
+    Raises:
+        ValueError: if a part is empty, or a feature is missing or not finite.
+    """
+    system, settings, split = (
+        find_system(run.paper, run.system),
+        run.settings,
+        run.split,
+    )
+    if isinstance(corpus, Source):
+        source = corpus
+    else:
+        source = Source(items_for(system, settings, corpus), cache)
+    for part in ("train", "dev", "test"):
+        if not getattr(split, part):
+            raise ValueError(
+                f"fold {split.name} has nobody in its {part} part; the corpus is too"
+                " small for this protocol"
+            )
+    task = system.task.of(source.corpus)
+    items = [source.corpus[id] for id in (*split.train, *split.dev, *split.test)]
+    arrays, vocabulary, vectors = {}, None, None
+    for name, one in system.inputs.items():
+        if isinstance(one, Words):
+            one = Words("random" if run.vectors is None else run.vectors)
+        fitted = one.fit(source, split.train, settings)
+        arrays[name] = {item.id: fitted.encode(item) for item in items}
+        if fitted.vocabulary is not None:
+            vocabulary, vectors = fitted.vocabulary, fitted.vectors
+    targets = [task.target(item) for item in items]
+    data = Dataset.build([item.id for item in items], targets, arrays)
+    device = find_device(run.device)
+    if device.type != "cuda" or data.bytes < torch.cuda.mem_get_info(device)[0] / 2:
+        data = data.to(device)
+    parts = [data.select(part) for part in (split.train, split.dev, split.test)]
+    words = 0 if vocabulary is None else len(vocabulary)
+    sizes = Sizes(data.dims, words, outputs=len(task.outputs))
+    known = (sizes, vocabulary, vectors, device)
+    return Fold(system, settings, task, split, *parts, *known)
+
+
+def build(fold: Fold, seed: int) -> nn.Module:
+    """Build the system's model, with word vectors if the fold has some. Weights that
+    are drawn at random follow from torch's generator.
+
+    Args:
+        fold: what it will be trained on.
+        seed: of the vectors of words without a pretrained one.
+    """
+    sizes = fold.sizes
+    if fold.vectors is not None and fold.vocabulary is not None:
+        embedding = fold.settings.model["embedding"]
+        rows, _ = rows_for(fold.vocabulary, fold.vectors, embedding, seed)
+        sizes = replace(sizes, vectors=rows)
+    return fold.system.build(sizes, **fold.settings.model)
+
+
+def train(
+    fold: Fold,
+    seed: int,
+    progress: bool | Progress = True,
+    checkpoint: Checkpoint | None = None,
+    looks: int | None = None,
+) -> tuple[nn.Module, training.Fit]:
+    """Build the system's model from a seed and fit it to a fold.
+
+    Args:
+        fold: what to train on.
+        seed: of the weights and of everything else that is random.
+        progress, checkpoint, looks: see `training.fit`.
+
+    Returns:
+        the model, with the weights that had the lowest development loss, and how the
+        training went.
+
+    Raises:
+        FloatingPointError: if a loss is not a number any more.
+    """
+    settings, loss = fold.settings, fold.task.loss(fold.settings.loss)
+    with reproducible(seed, fold.device, settings.threads):
+        model = build(fold, seed)
+        how = (loss, settings, seed, fold.device, progress, checkpoint, looks)
+        try:
+            return model, training.fit(model, fold.train, fold.dev, *how)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{fold.system.name}, fold {fold.split.name}, seed {seed}: {error}"
+            ) from None
+
+
+def items_for(system: System, settings: Settings, corpus: Corpus) -> Corpus:
+    """Return the items of a corpus that have a target, with recognised text if the
+    settings name some.
+
+    Raises:
+        ValueError: if no item has a target.
+        FileNotFoundError: if the corpus does not come with these transcripts.
+    """
+    chosen = system.task.select(corpus)
+    if settings.transcripts is None:
+        return chosen
+    return with_transcripts(chosen, settings.transcripts)
+
+
+def find_system(paper: str, name: str) -> System:
+    """Return a system of a paper; raise ValueError, which lists what there is, for an
+    unknown one.
+    """
+    known = models.systems(paper)
+    if name not in known:
+        raise ValueError(
+            f"{paper} has no system {name!r}; expected one of {', '.join(known)}"
+        )
+    return known[name]
+
+
+def variant_of(paper: str, system: str, name: str) -> Mapping[str, Any]:
+    """Return what a variant of a system overrides; nothing for an empty name.
+
+    Raises:
+        ValueError: for an unknown variant, or one of another system.
+    """
+    if not name:
+        return {}
+    known = models.variants(paper)
+    own = [one for one, variant in known.items() if variant.system == system]
+    if name not in own:
+        raise ValueError(
+            f"{system} of {paper} has no variant {name!r}; expected one of"
+            f" {', '.join(own) or 'none'}"
+        )
+    return known[name].overrides
+
+
+def settings_of(
+    system: System, profile: str, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Return a system's settings in a profile, with some fields replaced.
+
+    Args:
+        system: the system.
+        profile: `quick` or `paper`.
+        overrides: fields of Settings; `model` is a mapping of which only the options
+            named are replaced.
+
+    Raises:
+        ValueError: for an unknown profile or field.
+    """
+    if profile not in system.settings:
+        raise ValueError(
+            f"{system.name} has no profile {profile!r}; expected one of"
+            f" {', '.join(system.settings)}"
+        )
+    return _replaced(system.settings[profile], overrides or {})
+
+
+def described(
+    settings: Settings, vectors: Mapping[str, np.ndarray] | str | None = None
+) -> dict[str, Any]:
+    """Return the settings that matter to one run, in JSON's types.
+
+    Args:
+        settings: of the run.
+        vectors: what words start from, as `Words.find` gives it.
+    """
+    told = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    for several in ("folds", "seeds"):
+        del told[several]
+    return results.plain(told | {"vectors": inputs.digest(vectors)})
+
+
+def choose(
+    name: str, asked: int | str | Sequence[int] | None, usual: int | None
+) -> list[int] | None:
+    """Return the folds or seeds that are meant.
+
+    Args:
+        name: `folds` or `seeds`, for the message.
+        asked: 2 or "2" for the first two; [0, 2] or "[0, 2]" for those two.
+        usual: what None means; itself None for all.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> choose("folds", "[0, 2]", None)
+        [0, 2]
+    """
+    meant = usual if asked is None else asked
+    if meant is None:
+        return None
+    if isinstance(meant, str):
+        plain = re.fullmatch(r"\s*(\d+|\[\s*\d+(\s*,\s*\d+)*\s*\])\s*", meant)
+        meant = json.loads(meant) if plain else None
+    if type(meant) is int and meant > 0:
+        return list(range(meant))
+    listed = isinstance(meant, list | tuple | range) and len(meant) > 0
+    whole = listed and all(type(n) is int and n >= 0 for n in meant)
+    if whole and len(set(meant)) == len(meant):
+        return list(meant)
+    raise ValueError(
+        f"{name} is {asked!r}; expected a number, such as 2 for the first two, or a"
+        " list of different ones, such as [0, 2] for those two"
+    )
+
+
+def options(
+    *, profile: str, device: str, folds: Any, seeds: Any, results_dir: Any
+) -> dict[str, Any]:
+    """Check a chapter's parameters, whether they come from a cell or a command line,
+    and return them as `run` takes them.
+
+    Raises:
+        ValueError: for a value that none of them may have; the message says what is.
+        OSError: if `results_dir` cannot be written to where it is not there yet.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile is {profile!r}; expected {' or '.join(PROFILES)}")
+    find_device(device)
+    for name, asked in (("folds", folds), ("seeds", seeds)):
+        choose(name, asked, None)
+    if results_dir is not None:
+        if isinstance(results_dir, bool) or not str(results_dir).strip():
+            raise ValueError(
+                f"results_dir is {results_dir!r}; expected a folder, or None to keep"
+                " nothing"
+            )
+        results_dir = Path(str(results_dir)).expanduser()
+        if results_dir.exists() and not results_dir.is_dir():
+            raise ValueError(f"results_dir is {results_dir}, a file; expected a folder")
+    chosen = {"profile": profile, "device": device, "folds": folds, "seeds": seeds}
+    return chosen | {"results_dir": results_dir}
+
+
+def _replaced(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    changes, names = dict(overrides), [one.name for one in fields(Settings)]
+    if unknown := sorted(set(changes) - set(names)):
+        raise ValueError(
+            f"no setting is called {', '.join(unknown)}; expected some of"
+            f" {', '.join(names)}"
+        )
+    if "model" in changes:
+        changes["model"] = {**settings.model, **changes["model"]}
+    return replace(settings, **changes)
+
+
+def _there(plan: Sequence[Run], folder: Path, older: str | None) -> dict[Run, Record]:
+    """The runs that a folder of results has, of the present code or allowed to be
+    older.
+    """
+    found, others = {}, set()
+    use = older == "use" or (older is None and (folder / results.MARKER).is_file())
+    for run in plan:
+        record = results.find(run.record(), folder)
+        if record is None or run.device not in ("auto", record.device):
+            continue
+        if record.code != provenance.code(run.paper):
+            others.add(f"commit {record.commit or 'unknown'}")
+            if not use:
+                continue
+        found[run] = record
+    if others:
+        what = "used" if use else "made anew (older='use' keeps them)"
+        level = logging.INFO if use else logging.WARNING
+        log.log(
+            level,
+            "%s: records that other code made (%s) are %s",
+            folder,
+            ", ".join(sorted(others)),
+            what,
+        )
+    return found
+
+
+def _make_all(
+    missing: Sequence[Run], corpus: Corpus, jobs: int, progress: bool, **how: Any
+) -> Iterator[tuple[Run, Record]]:
+    """Make runs, one after the other or several at a time, and give each back as soon
+    as it is complete.
+    """
+    _extract(missing, corpus, how["cache"], progress)
+    jobs = min(jobs, len(missing))
+    if jobs <= 1:
+        with Progress(len(missing), progress) as bar:
+            for run in missing:
+                bar.begin(run.name)
+                yield run, _make(run, corpus, bar, **how)
+        return
+    tasks = (delayed(_numbered)(n, run, corpus, how) for n, run in enumerate(missing))
+    made = parallel.run(tasks, jobs, ordered=False, pre_dispatch=jobs)
+    shown = {"total": len(missing), "unit": "run", "leave": False}
+    with tqdm(desc=missing[0].system, disable=not progress, **shown) as bar:
+        for number, record in made:
+            bar.update()
+            bar.set_postfix(
+                dev=f"{min(look['dev_loss'] for look in record.history):.3f}"
+            )
+            yield missing[number], record
+
+
+def _numbered(
+    number: int, run: Run, corpus: Corpus, how: Mapping[str, Any]
+) -> tuple[int, Record]:
+    return number, _make(run, corpus, False, **how)
+
+
+def _extract(
+    plan: Sequence[Run], corpus: Corpus, cache: str | Path | None, progress: bool
+) -> None:
+    """Have all cores extract what the runs need, before processes share the runs."""
+    for paper, name in dict.fromkeys((run.paper, run.system) for run in plan):
+        system = find_system(paper, name)
+        source = Source(system.task.select(corpus), cache, progress)
+        for feature in inputs.features_of(system.inputs.values()):
+            source.table(feature)
+
+
+_LAST: dict[str, Source] = {}
+"""What the last run of this process read, by its data: the next one may find it."""
+
+
+def _source(run: Run, corpus: Corpus, cache: str | Path | None) -> Source:
+    if run.data not in _LAST:
+        _LAST.clear()
+        items = items_for(find_system(run.paper, run.system), run.settings, corpus)
+        _LAST[run.data] = Source(items, cache)
+    return _LAST[run.data]
+
+
+def _make(
+    run: Run,
+    corpus: Corpus,
+    progress: bool | Progress,
+    *,
+    results_dir: str | Path | None,
+    weights: bool,
+    cache: str | Path | None,
+) -> Record:
+    """Train and test, and keep the record."""
+    start, checkpoint, folder = time.perf_counter(), None, Path(results_dir or ".")
+    if results_dir is not None:
+        checkpoint = Checkpoint(folder / run.record().path.with_suffix(".pt"), run.key)
+    fold = prepare(run, _source(run, corpus, cache))
+    model, fitted = train(fold, run.seed, progress, checkpoint)
+    with reproducible(run.seed, fold.device, run.settings.threads):
+        outcome = _tested(model, fold)
+    earlier = checkpoint.earlier if checkpoint is not None else 0.0
+    record = run.record(
+        **vars(fitted),
+        **outcome,
+        synthetic=corpus.synthetic,
+        sizes={part: len(getattr(fold, part)) for part in ("train", "dev", "test")},
+        parameters=training.parameters(model),
+        wall_time=earlier + time.perf_counter() - start,
+        device=fold.device.type,
+        hardware=provenance.hardware(str(fold.device)),
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        code=provenance.code(run.paper),
+        settings=described(run.settings, run.vectors),
+        skipped=len(corpus.skipped),
+    )
+    if results_dir is not None:
+        if weights:
+            state = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
+            with files.atomic(weights_path(run, folder)) as temporary:
+                temporary.write_bytes(save(state))
+        results.write(record, folder)
+        checkpoint.remove()
+    return record
+
+
+def _tested(model: nn.Module, fold: Fold) -> dict[str, Any]:
+    """What a record says about the test set."""
+    outputs, targets = training.predict(model, fold.test), fold.test.targets.to("cpu")
+    loss = training.mean_loss(fold.task.loss(fold.settings.loss), outputs, fold.test)
+    lengths = None
+    if isinstance(outputs, Ragged):
+        lengths = targets.lengths.numpy()
+        outputs, targets = outputs.steps(), targets.steps()
+    said = Predictions(fold.test.ids, targets.numpy(), outputs.numpy(), lengths)
+    scores = {
+        name: float(one.value(said.statistics(one).sum(axis=0)))
+        for name, one in fold.task.measures.items()
+    }
+    facts = {"task": fold.task.name, "outputs": fold.task.outputs}
+    return facts | {"metrics": scores | {"loss": loss}, "predictions": said}
+
+
+def weights_path(run: Run, folder: str | Path) -> Path:
+    """Where the weights of a run are kept, if they are."""
+    return Path(folder) / run.record().path.with_suffix(".safetensors")
