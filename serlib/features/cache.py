@@ -27,7 +27,7 @@ from serlib.features.waveform import read_waveform
 from serlib.files import atomic, locked, write_json
 
 if TYPE_CHECKING:
-    from serlib.corpora.corpus import Corpus, Utterance
+    from serlib.corpora.corpus import Corpus, Item
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +138,7 @@ def feature_table(
     """
     folder = cache / f"{feature.name}-{_key(corpus, feature)}"
     parts = [
-        corpus.utterances[start : start + SHARD]
-        for start in range(0, len(corpus), SHARD)
+        corpus.items[start : start + SHARD] for start in range(0, len(corpus), SHARD)
     ]
     shards, _ = _whole_shards(folder, parts, feature)
     if None in shards or not (folder / "index.json").is_file():
@@ -165,7 +164,7 @@ def _key(corpus: Corpus, feature: Feature) -> str:
 
 
 def _whole_shards(
-    folder: Path, parts: list[list[Utterance]], feature: Feature
+    folder: Path, parts: list[list[Item]], feature: Feature
 ) -> tuple[list[Shard | None], list[str]]:
     """Read the index and check every shard: what is there (None where nothing usable
     is), and what is wrong with it.
@@ -238,7 +237,7 @@ def _checksum(path: Path) -> int | None:
 
 def _complete(
     folder: Path,
-    parts: list[list[Utterance]],
+    parts: list[list[Item]],
     shards: list[Shard | None],
     feature: Feature,
     jobs: int | None,
@@ -271,7 +270,7 @@ def _complete(
 
 
 def _write_shard(
-    folder: Path, number: int, part: list[Utterance], blocks: list[np.ndarray]
+    folder: Path, number: int, part: list[Item], blocks: list[np.ndarray]
 ) -> Shard:
     path = folder / _file(number)
     content = io.BytesIO()  # NumPy's own way to a file does not say why it cannot write

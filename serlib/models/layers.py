@@ -56,7 +56,7 @@ class BiLSTM(nn.Module):
     with long ones (see `last_state`).
 
     Args:
-        sizes: of a step.
+        inputs: size of a step.
         hidden: size of each direction's state.
     """
 

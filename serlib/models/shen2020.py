@@ -162,7 +162,7 @@ class InteractingLSTMs(nn.Module):
     through their product.
 
     Args:
-        sizes: of what the audio and the text LSTM read.
+        inputs: sizes of what the audio and the text LSTM read.
         sizes: of their states.
         interaction: False leaves W out: two LSTMs that know nothing of each other.
         cell: `own`: only h is mixed, as equation (3) says; `mixed`: the cell states go

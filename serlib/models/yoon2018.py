@@ -246,8 +246,8 @@ class MDREA(nn.Module):
         self.audio = AudioEncoder(sizes, hidden, dropout_audio)
         self.text = TextEncoder(sizes, hidden, embedding, dropout_text)
         self.projection = Dense(self.audio.size, self.text.size, bias)
-        sizes = {"encoding": self.audio.size // 2, "projected": self.text.size}
-        beside = _choose("readout", readout, sizes)
+        readouts = {"encoding": self.audio.size // 2, "projected": self.text.size}
+        beside = _choose("readout", readout, readouts)
         self.g_audio = (
             _halve(self.audio.size, activation, bias) if readout == "encoding" else None
         )

@@ -89,7 +89,8 @@ class Grid:
     def spans(self, segments: Iterable[Segment]) -> tuple[np.ndarray, np.ndarray]:
         """Find the steps of segments: those whose middle lies within.
 
-        A segment too short for that has the step nearest to its own middle.
+        A segment too short for that has the step nearest to its own middle, the even
+        one of two at the same distance.
 
         Args:
             segments: stretches of time in seconds.
@@ -101,7 +102,7 @@ class Grid:
         times = np.array([one[1:] for one in segments], dtype=float).reshape(-1, 2)
         first, after = np.searchsorted(self.middles, times.T - TOLERANCE)
         inside = after - first
-        place = (times.mean(axis=1) - self.middles[0]) / (self.stride * self.hop)
-        nearest = np.rint(place.round(6)).astype(np.int64).clip(0, self.steps - 1)
+        place = np.interp(times.mean(axis=1), self.middles, np.arange(self.steps))
+        nearest = np.rint(place.round(6)).astype(np.int64)
         first = np.where(inside > 0, first, nearest)
         return np.stack([first, first + inside.clip(min=1)], axis=1), inside

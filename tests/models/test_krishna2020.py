@@ -1,48 +1,33 @@
-"""Cross-modal attention: equations against loops, fast convolutions against plain ones, padding, sizes by hand."""
+"""Cross-modal attention: equations against loops, fast convolutions against plain ones, sizes by hand."""
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import soundfile
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serlib import models, results, training
+from serlib import models, training
 from serlib.batching import Batch, Dataset
-from serlib.corpora.corpus import Utterance
-from serlib.determinism import reproducible
 from serlib.features.spectrogram import spectra
 from serlib.models import krishna2020
-from serlib.models.krishna2020 import CMA, OPTIONS, SYSTEMS, AttentionBlock, ConvBlock, attend, crop, statistics
-from serlib.models.system import Inputs
-from workflow import filters
+from serlib.models.krishna2020 import CMA, SYSTEMS, AttentionBlock, ConvBlock, attend, statistics
+from serlib.settings import Sizes
 
 SMALL = {"filters": (4, 6, 8), "pools": (4, 2, 2), "size": 8, "heads": 2, "embedding": 5, "seconds": 0.1, "words": 6}
 SPECTRA = {"front": "spectra", "pools": (2, 1, 1)}
 SAMPLES, WORDS = (900, 400, 37, 641), (3, 5, 1, 2)
-VARIANTS = [
-    {},
-    SPECTRA,
-    {"scale": "root", "memory": "updated"},
-    {"residual": False},
-    {**SPECTRA, "spectrum": "magnitude", "modalities": ("audio",)},
-    {"modalities": ("audio",)},
-    {"modalities": ("text",), "memory": "updated"},
-]
+SIZES = Sizes({}, vocabulary=20)
 UNMASKED = [{"mask": False}, {**SPECTRA, "mask": False}, {"modalities": ("text",), "mask": False}]
 
 
 def build(options: dict, **more) -> CMA:
     torch.manual_seed(0)
-    return CMA(Inputs({}, vocabulary=20), **SMALL | options | more)
+    return CMA(SIZES, **SMALL | options | more)
 
 
 def dataset(samples=SAMPLES, words=WORDS) -> Dataset:
@@ -222,15 +207,6 @@ def test_digital_silence_has_a_finite_gradient() -> None:
 # The whole
 
 
-@pytest.mark.parametrize("options", VARIANTS)
-def test_padding_changes_nothing(options) -> None:
-    model, data = trained_a_little(build(options)), dataset()
-    together = model(whole(data))
-    assert together.std() > 0.05
-    alone = torch.cat([model(data.batch(torch.tensor([row]))) for row in range(len(data))])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("options", [{}, SPECTRA])
 def test_evaluation_in_parts_is_evaluation_at_once(options, monkeypatch) -> None:
     model, batch = trained_a_little(build(options)), whole(dataset())
@@ -249,33 +225,6 @@ def test_without_the_mask_padding_counts(options) -> None:
     assert (long(whole(data)) - together).abs().min(dim=1).values.max() > 1e-3
     masked = (trained_a_little(build(options, mask=True, **size)) for size in ({}, {"seconds": 0.2, "words": 12}))
     torch.testing.assert_close(*(model(whole(data)) for model in masked))
-
-
-@pytest.mark.parametrize("options", [*VARIANTS, *UNMASKED])
-def test_a_gradient_reaches_every_parameter(options) -> None:
-    model, batch = build(options).train(), whole(dataset())
-    functional.cross_entropy(model(batch), batch.labels).backward()
-    for name, parameter in model.named_parameters():
-        if name.endswith("key.bias"):
-            assert parameter.grad.abs().max() < 1e-6  # adds the same to all scores of a query
-        else:
-            assert parameter.grad.abs().max() > 1e-9, name
-
-
-@pytest.mark.parametrize("name", list(SYSTEMS))
-def test_it_can_overfit_eight_utterances(name) -> None:
-    torch.manual_seed(0)
-    batch = whole(dataset(samples=range(6_000, 14_000, 1_000), words=(2, 3, 4, 5, 6, 5, 4, 3)))
-    model = SYSTEMS[name].build(Inputs({}, vocabulary=20), **SYSTEMS[name].settings["quick"].model)
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(120):
-        optimiser.zero_grad()
-        loss = functional.cross_entropy(model(batch), batch.labels)
-        if loss < 0.1:
-            break
-        loss.backward()
-        optimiser.step()
-    assert loss < 0.1
 
 
 @pytest.mark.parametrize("memory", ["encoder", "updated"])
@@ -316,7 +265,8 @@ def test_both_systems_eat_the_same_samples_of_which_one_makes_spectra() -> None:
     assert x.shape == (4, 912, 1) and steps.tolist() == [912, 400, 48, 656]  # multiples of 4 * 2 * 2
     torch.testing.assert_close(x[0, :900, 0] * 32768, waveforms[0].float())
     x, steps = build(SPECTRA).encoders["audio"].input(waveforms, lengths)
-    expected, frames = spectra(waveforms / 32768, lengths)
+    expected, frames = spectra((waveforms / 32768).double(), lengths)
+    expected = expected.float()
     assert frames.tolist() == [4, 1, 1, 2] and steps.tolist() == [4, 2, 2, 2]
     every = torch.cat([one[:count] for one, count in zip(expected, frames, strict=True)])  # (8, 257)
     deviation = (every.var(0, correction=0) + 1e-5).sqrt()
@@ -347,7 +297,7 @@ def test_parameter_counts_are_those_of_a_hand_calculation() -> None:
     }
     for name, count in counts.items():
         system = SYSTEMS[name]
-        model = system.build(Inputs({}, vocabulary=3_000), **system.settings["paper"].model)
+        model = system.build(Sizes({}, vocabulary=3_000), **system.settings["paper"].model)
         assert training.parameters(model) == count
 
 
@@ -355,7 +305,7 @@ def test_ten_seconds_become_hundreds_of_steps_from_samples_and_from_spectra() ->
     waveform, lengths = torch.zeros(1, 160_000, dtype=torch.int16), torch.tensor([160_000])
     for name in ("cma-raw", "cma-spec"):
         system = SYSTEMS[name]
-        encoder = system.build(Inputs({}, vocabulary=3), **system.settings["paper"].model).encoders["audio"]
+        encoder = system.build(Sizes({}, vocabulary=3), **system.settings["paper"].model).encoders["audio"]
         assert encoder.input(waveform, lengths)[1].item() // encoder.together in (499, 500)
 
 
@@ -371,33 +321,9 @@ def test_the_systems_are_the_papers_rows() -> None:
         assert (paper.model["size"], paper.model["heads"], paper.model["dropout"]) == (100, 10, 0.2)
         for settings in system.settings.values():
             assert settings.model.get("words", 50) == settings.max_tokens
-    assert set(SYSTEMS["audio"].derived) == {"waveform"} and SYSTEMS["audio"].features == ()
-    assert SYSTEMS["text"].features == ("tokens",) and not SYSTEMS["text"].derived
-
-
-@pytest.mark.parametrize("name", list(OPTIONS))
-def test_every_option_builds_another_model_that_runs(name) -> None:
-    system, overrides = OPTIONS[name]
-    default = training.settings_of(SYSTEMS[system], "quick")
-    settings = training.settings_of(SYSTEMS[system], "quick", overrides)
-    assert settings != default
-    model = SYSTEMS[system].build(Inputs({}, vocabulary=20), **settings.model).eval()
-    assert torch.isfinite(model(whole(dataset()))).all()
-
-
-def test_a_crop_is_the_first_seconds_as_16_bit(tmp_path: Path) -> None:
-    samples = np.random.default_rng(0).integers(-32768, 32768, 16_000, dtype=np.int16)
-    samples[:2] = -32768, 32767
-    path = tmp_path / "a.wav"
-    soundfile.write(path, samples, 16_000)
-    utterance = Utterance("a", "s", "1", "d", False, "sad", None, "", path, 1.0)
-    settings = training.settings_of(SYSTEMS["cma-raw"], "quick", {"model": {"seconds": 0.5}})
-    found = crop(utterance, settings)
-    assert found.dtype == np.int16
-    np.testing.assert_array_equal(found, samples[:8_000])
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"a\.wav: cut off: expected"):
-        crop(utterance, settings)
+    eaten = {name: set(system.inputs) for name, system in SYSTEMS.items()}
+    both = {"waveform", "tokens"}
+    assert eaten == {"cma-spec": both, "cma-raw": both, "audio": {"waveform"}, "text": {"tokens"}}
 
 
 @pytest.mark.parametrize("option", ["front", "spectrum", "scale", "memory", "precision"])
@@ -414,32 +340,3 @@ def test_a_pool_must_fit_a_byte() -> None:
 def test_heads_that_do_not_divide_the_size_are_refused() -> None:
     with pytest.raises(ValueError, match="3 heads cannot share 8 dimensions"):
         build({"heads": 3})
-
-
-def test_a_run_trains_on_samples_and_words(synthetic) -> None:
-    model = {**SMALL, "seconds": 0.5, "filters": (4, 4, 4), "pools": (16, 8, 5)}
-    for name in ("cma-raw", "audio", "text"):
-        known = SYSTEMS[name].settings["quick"].model
-        overrides = {"epochs": 1, "batch_size": 64, "model": {key: model[key] for key in model if key in known}}
-        options = {"folds": 1, "device": "cpu", "jobs": 1, "progress": False, "overrides": overrides}
-        (record,) = training.run("krishna2020", name, synthetic, **options)
-        assert math.isfinite(record.metrics["loss"])
-
-
-def test_first_filters_are_kept_as_they_began_and_as_they_ended(synthetic, tmp_path, monkeypatch) -> None:
-    system = SYSTEMS["cma-raw"]
-    tiny = replace(system.settings["quick"], epochs=1, model=SMALL | {"seconds": 0.5, "filters": (5, 4, 4)})
-    monkeypatch.setitem(SYSTEMS, "cma-raw", replace(system, settings={"paper": tiny}))  # put back what main changes
-    monkeypatch.setattr(filters.corpora, "load", lambda name: synthetic)
-    monkeypatch.setattr(filters, "RESULTS", tmp_path)
-    monkeypatch.setattr("sys.argv", ["filters.py", "--device", "cpu"])
-    filters.main()
-    kept = pd.read_csv(tmp_path / "filters" / "cma-raw.csv").set_index(["when", "filter"])
-    with reproducible(0, torch.device("cpu"), 1):
-        fresh = filters.taps(CMA(Inputs({}, vocabulary=20), **tiny.model))
-    assert kept.shape == (10, 3) and not np.allclose(kept.loc["trained"], kept.loc["fresh"], atol=1e-4)
-    np.testing.assert_allclose(kept.loc["fresh"], fresh, rtol=1e-4)
-    (record,) = results.read(tmp_path / "runs", paper="krishna2020")
-    assert (record.fold, record.seed, record.profile) == (0, 0, "paper")
-    with pytest.raises(SystemExit, match="1"):  # nothing is trained a second time
-        filters.main()

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from serlib.corpora.corpus import Segment, Utterance
-from serlib.features import mfcc_15ms
-from serlib.features.hierarchy import Counts, count, pairs, phones, spoken_words
+from serlib.features import FEATURES, mfcc_15ms
+from serlib.timing import Grid
+from serlib.timing import phones as hierarchy
+from serlib.timing.phones import Counts
 
 WORDS = (Segment("so", 0.10, 0.30), Segment("don't", 0.30, 0.50), Segment("cry", 0.70, 0.90))
 PHONES = (
@@ -28,6 +30,27 @@ def utterance(words=WORDS, phones=PHONES, text="So, don't cry!", duration=1.0) -
     return Utterance(*of, words=tuple(words), phones=tuple(phones))
 
 
+def grid(one: Utterance, stride: int = 1, cut: int | None = None) -> Grid:
+    feature = FEATURES["mfcc_15ms"]
+    return Grid.of(one.duration, feature.hop, feature.window, stride=stride, cut=cut, shortest=feature.shortest)
+
+
+def phones(one: Utterance, **shape) -> np.ndarray:
+    return hierarchy.phones(one, grid(one, **shape))
+
+
+def pairs(one: Utterance, max_tokens: int | None = None, **shape) -> np.ndarray:
+    return hierarchy.pairs(one, grid(one, **shape), max_tokens)
+
+
+def spoken_words(one: Utterance, **shape) -> np.ndarray:
+    return hierarchy.spoken_words(one, grid(one, **shape))
+
+
+def count(utterances) -> Counts:
+    return hierarchy.count(utterances, grid)
+
+
 def one_phone(start: float, end: float, **more) -> Utterance:
     return utterance([Segment("so", 0.0, 5.0)], [Segment("S", start, end)], **more)
 
@@ -35,8 +58,8 @@ def one_phone(start: float, end: float, **more) -> Utterance:
 def middles(duration: float, stride: int) -> list[float]:
     """When the middle of each frame is, in seconds: frames of 25 ms every 15 ms, `stride` of them averaged."""
     frames = len(mfcc_15ms(np.zeros(round(duration * 16_000), np.float32)))
-    starts = [0.015 * frame for frame in range(0, frames, stride)]
-    return [start + (0.015 * (stride - 1) + 0.025) / 2 for start in starts]
+    each = [0.015 * frame + 0.025 / 2 for frame in range(frames)]
+    return [float(np.mean(each[first : first + stride])) for first in range(0, frames, stride)]
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -56,15 +79,15 @@ def test_frames_of_silence_belong_to_nobody():
 
 
 @pytest.mark.parametrize(
-    ("duration", "stride", "max_frames"),
+    ("duration", "stride", "cut"),
     [(0.01, 1, None), (0.069, 1, None), (1.0, 1, None), (1.003, 3, None), (2, 2, 50)],
 )
-def test_the_last_frame_is_that_of_the_feature(duration, stride, max_frames):
-    last = min(len(middles(duration, 1)), max_frames or 10**6)
+def test_the_last_frame_is_that_of_the_feature(duration, stride, cut):
+    last = min(len(middles(duration, 1)), cut or 10**6)
     last = -(-last // stride)
-    (row,) = phones(one_phone(0.0, 5.0, duration=duration), stride=stride, max_frames=max_frames).tolist()
+    (row,) = phones(one_phone(0.0, 5.0, duration=duration), stride=stride, cut=cut).tolist()
     assert row == [0, min(last, 64 // stride), 0]
-    (row,) = phones(one_phone(4.9, 5.0, duration=duration), stride=stride, max_frames=max_frames).tolist()
+    (row,) = phones(one_phone(4.9, 5.0, duration=duration), stride=stride, cut=cut).tolist()
     assert row == [last - 1, 1, 0]  # an alignment that overruns the sound
 
 
@@ -127,7 +150,7 @@ def test_long_phones_words_and_utterances_are_cut():
     assert len(pairs(wordy)) == len(spoken_words(wordy)) == phones(wordy)[-1, 2] + 1 == 128
     assert count([wordy]).lost_words == 2
     # 6 frames end with 100 ms, which the second word only reaches: the others are not heard
-    assert len(spoken_words(wordy, max_frames=6)) == 1
+    assert len(spoken_words(wordy, cut=6)) == 1
     assert pairs(wordy, max_tokens=5).tolist() == [[n, n] for n in range(5)]
 
 
@@ -145,7 +168,7 @@ def test_tokens_are_paired_with_the_words_that_say_them():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", [[0, 0], [0, 1], [0, 2]]),  # the single unknown token that `Dataset.build` makes of an empty text
+        ("", [[0, 0], [0, 1], [0, 2]]),  # the single unknown token that `Words` makes of an empty text
         ("Hm!", [[0, 0], [0, 1], [1, 2]]),
         ("[LAUGHTER]", [[0, 0], [0, 1], [0, 2]]),
     ],
@@ -196,9 +219,3 @@ def test_a_tidy_alignment_counts_nothing_odd(synthetic):
 
 def test_counts_add_up():
     assert Counts(words=1, phones=2) + Counts(words=3) == Counts(words=4, phones=2)
-
-
-def test_strides_and_limits_are_positive():
-    for wrong in ({"stride": 0}, {"max_frames": 0}):
-        with pytest.raises(ValueError, match="expected a positive stride and max_frames"):
-            phones(utterance(), **wrong)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from serlib.corpora.corpus import Corpus, Segment, Utterance
 from serlib.corpora.synthetic import read_cues
-from serlib.features.spans import SpanCounts, count_spans, spoken, token_spans, token_words
 from serlib.features.text import tokenize
+from serlib.timing import Grid
+from serlib.timing.words import SpanCounts, count_spans, spoken, token_spans, token_words
 
 PIECES = ["i", "don't", "we're", "cannot", "the", "dog", ",", ".", "[laughter]", "dogs", "a", "hot", "god"]
 
@@ -28,6 +29,10 @@ def aligned(text: str) -> tuple[Segment, ...]:
 
 def utterance(text: str, words: tuple[Segment, ...], duration: float) -> Utterance:
     return Utterance("u", "Ses01F", "Session1", "d", False, "sad", None, text, Path("u.wav"), duration, words)
+
+
+def grid(one: Utterance, stride: int = 1) -> Grid:
+    return Grid.of(one.duration, 0.01, 0.02, stride=stride)
 
 
 def places(text: str, words: str) -> list[int]:
@@ -89,13 +94,8 @@ def test_a_step_belongs_to_the_word_that_its_middle_lies_in():
         duration = max(0.05, times[-1] + rng.choice([-0.3, 0.0, 0.2]))
         hop, window, stride = rng.choice([(0.01, 0.02, 1), (0.01, 0.02, 5), (0.01, 0.025, 4), (0.015, 0.025, 1)])
         max_frames = rng.choice([None, 40])
-        spans = token_spans(
-            utterance("dog " * len(words), words, duration),
-            hop=hop,
-            window=window,
-            stride=stride,
-            max_frames=max_frames,
-        )
+        steps = Grid.of(duration, hop, window, stride=stride, cut=max_frames)
+        spans = token_spans(utterance("dog " * len(words), words, duration), steps)
         frames = 1 + int((duration - window) / hop + 1e-6)
         frames = min(frames, max_frames or frames)
         middles = [
@@ -118,22 +118,24 @@ def test_a_step_belongs_to_the_word_that_its_middle_lies_in():
 def test_spans_are_cut_and_counted():
     words = (*aligned("I don't know"), Segment("now", 5.0, 5.2), Segment("extra", 5.3, 5.4))
     one = utterance("I don't really know, now. [LAUGHTER]", words, 0.5)
-    spans = token_spans(one, stride=4)
+    spans = token_spans(one, grid(one, 4))
     assert spans.tolist() == [[0, 5], [5, 10], [5, 10], [0, 0], [10, 13], [0, 0], [0, 0], [0, 0], [0, 0]]
-    assert token_spans(one, stride=4, max_tokens=2).tolist() == [[0, 5], [5, 10]]
+    assert token_spans(one, grid(one, 4), 2).tolist() == [[0, 5], [5, 10]]
     silent = utterance("Yes.", (), 0.5)
+
+    def by_four(one: Utterance) -> Grid:
+        return grid(one, 4)
+
     corpus = Corpus("toy", Path(), [one, replace(silent, id="v"), replace(silent, id="w", text="")])
-    assert count_spans(corpus, stride=4) == SpanCounts(
+    assert count_spans(corpus, by_four) == SpanCounts(
         utterances=3, unaligned_utterances=1, tokens=11, spans=4, punctuation=4, unaligned=2, outside=1, unclaimed=1
     )
-    assert count_spans(corpus, stride=4, max_tokens=2).outside == 3
-    assert token_spans(replace(silent, text="")).shape == (0, 2)
-    with pytest.raises(ValueError, match=r"hop, window and stride are positive; found 0\.01, 0\.02 and 0"):
-        token_spans(one, stride=0)
+    assert count_spans(corpus, by_four, 2).outside == 3
+    assert token_spans(replace(silent, text=""), grid(silent)).shape == (0, 2)
 
 
 def test_every_word_of_the_synthetic_corpus_has_its_tokens(synthetic):
-    counts = count_spans(synthetic)
+    counts = count_spans(synthetic, grid)
     assert counts.utterances == 200
     assert counts.unaligned == counts.outside == counts.unclaimed == counts.unaligned_utterances == 0
     assert counts.spans + counts.punctuation == counts.tokens
@@ -149,6 +151,6 @@ def test_every_word_of_the_synthetic_corpus_has_its_tokens(synthetic):
         found = token_words(tokens, one.words)
         mine = np.flatnonzero(found == index)
         assert "".join(spoken(tokens[token]) for token in mine) == spoken(word) == spoken(one.words[index].label)
-        first, after = token_spans(one)[mine[0]]
+        first, after = token_spans(one, grid(one))[mine[0]]
         assert abs(first * 0.01 - one.words[index].start) < 0.02
         assert abs(after * 0.01 - one.words[index].end) < 0.02
