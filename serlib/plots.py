@@ -136,14 +136,17 @@ def scores(
     return figure
 
 
-def confusion(matrix: np.ndarray, axes: Axes, title: str) -> None:
+def confusion(
+    matrix: np.ndarray, axes: Axes, title: str, classes: Sequence[str] = EMOTIONS
+) -> None:
     """Draw a confusion matrix as row percentages: what became of the utterances of each
     emotion.
 
     Args:
-        matrix: (4, 4) counts, rows are the true emotions.
+        matrix: (classes, classes) counts, rows are the true classes.
         axes: where to draw.
         title: name of the system.
+        classes: their names.
     """
     matrix = np.asarray(matrix, dtype=float)
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -157,16 +160,16 @@ def confusion(matrix: np.ndarray, axes: Axes, title: str) -> None:
             va="center",
             color="white" if value > 45 else INK,
         )
-    ticks = range(len(EMOTIONS))
+    ticks = range(len(classes))
     axes.set(
         xticks=ticks,
         yticks=ticks,
-        yticklabels=EMOTIONS,
+        yticklabels=classes,
         title=title,
         xlabel="predicted",
         ylabel="true",
     )
-    axes.set_xticklabels(EMOTIONS, rotation=45, ha="right")
+    axes.set_xticklabels(classes, rotation=45, ha="right")
     axes.tick_params(length=0)
     sns.despine(ax=axes, left=True, bottom=True)
 

@@ -78,7 +78,7 @@ def random_folds(
     for number, fold in enumerate(np.array_split(order, FOLDS)):
         cut = min(max(round(dev_share * len(fold)), 1), len(fold) - 1)
         dev, test = (
-            {corpus.utterances[i].id for i in part} for part in (fold[:cut], fold[cut:])
+            {corpus.items[i].id for i in part} for part in (fold[:cut], fold[cut:])
         )
         splits.append(_split(f"fold {number}", corpus, dev, test))
     return splits
@@ -224,12 +224,53 @@ def script_independent(corpus: Corpus, seed: int = 0) -> list[Split]:
     return _leave_out(corpus, "script-independent", tests, seed, unit=_content)
 
 
+def partitions(corpus: Corpus, seed: int = 0) -> list[Split]:
+    """The published partitions: train on `train`, tune on `devel`, test on `test`, as
+    the AVEC challenges have it, whose data tzirakis2021 takes.
+
+    Nobody is in two of them. The labels of `test` are often withheld; where they are,
+    the last fifth of the training recordings tunes and `devel` is tested, so that what
+    is tested has not chosen when to stop. A recording without labels is in no part.
+
+    Args:
+        corpus: of recordings, whose partitions are known.
+        seed: not looked at; nothing is drawn.
+
+    Returns:
+        a single split.
+
+    Raises:
+        ValueError: if the corpus has no partitions, or too few recordings with labels
+            in `train` or `devel`.
+    """
+    if not corpus.recordings:
+        raise ValueError(
+            "partitions needs recordings, whose partition is published;"
+            f" {_name(corpus)} has none. Try random-folds"
+        )
+    labelled = [one for one in corpus.recordings if one.labels is not None]
+    train, devel, test = (
+        [one.id for one in labelled if one.partition == part]
+        for part in ("train", "devel", "test")
+    )
+    if len(train) < 2 or not devel:
+        raise ValueError(
+            "partitions needs at least two recordings with labels in train and one in"
+            f" devel; {_name(corpus)} has {len(train)} and {len(devel)}"
+        )
+    if not test:
+        cut = max(1, len(train) // FOLDS)
+        train, devel, test = train[:-cut], train[-cut:], devel
+    return [Split("partitions", train, devel, test)]
+
+
 PROTOCOLS: dict[str, Callable[..., list[Split]]] = {
     "random-folds": random_folds,
     "leave-one-session-out": leave_one_session_out,
     "leave-one-speaker-out": leave_one_speaker_out,
     "leave-speakers-out": leave_speakers_out,
     "script-independent": script_independent,
+    "partitions": partitions,
 }
 """Name of a protocol to its function: `PROTOCOLS["random-folds"](corpus, seed=0)`."""
 

@@ -24,8 +24,8 @@ from serlib import files
 from serlib.metrics import Measure, confusion
 
 MARKER = "replayed.txt"
-"""File in a folder of results that says that replay guards the records in it: they are
-used although other code made them, see `serlib.runs.make`.
+"""File in a corpus's folder of results that says that replay guards the records there:
+they are used although other code made them, see `serlib.runs.make`.
 """
 
 
@@ -96,6 +96,7 @@ class Record:
             finite.
         history: one `{"step", "train_loss", "dev_loss"}` per look at the development
             set.
+        opening: losses of the first updates, one by one.
         synthetic: True if the corpus was made by a synthesiser.
         task: `classes` or `continuous`.
         outputs: names of the classes, or of the dimensions of a curve.
@@ -103,7 +104,8 @@ class Record:
         parameters: trainable numbers of the model.
         steps, best_step: updates made, and the update whose weights were tested.
         wall_time: seconds, training and testing.
-        device: `cpu` or `cuda`; hardware: its name.
+        device: `cpu` or `cuda`; hardware: its name; arithmetic: digest of how it
+            rounds, see `serlib.provenance.arithmetic`.
         versions: of Python and the libraries; commit: of serlib's own repository.
         code: digest of the code that made it, see `serlib.provenance.code`; empty if it
             was not noted.
@@ -130,9 +132,11 @@ class Record:
     parameters: int = 0
     steps: int = 0
     best_step: int = 0
+    opening: Sequence[float] = ()
     wall_time: float = 0.0
     device: str = ""
     hardware: str = ""
+    arithmetic: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     commit: str | None = None
     code: str = ""
@@ -164,8 +168,11 @@ class Record:
 
     @property
     def confusion(self) -> np.ndarray:
-        """(classes, classes) counts; rows are the true classes."""
-        said = self.predictions
+        """(classes, classes) counts; rows are the true classes. Raises ValueError if
+        the predictions were not read.
+        """
+        if (said := self.predictions) is None:
+            raise ValueError(f"{self.path}: read without its predictions")
         return confusion(said.targets, said.predicted, said.outputs.shape[1])
 
 
@@ -186,7 +193,7 @@ NEEDED = tuple(
 KINDS = (
     dict.fromkeys(("paper", "system", "corpus", "protocol", "profile", "key"), str)
     | dict.fromkeys(("fold", "seed"), int)
-    | {"metrics": dict, "history": list}
+    | {"metrics": dict, "history": list, "variant": str, "synthetic": bool}
 )
 """What JSON must hold for a record to be usable."""
 
@@ -246,7 +253,8 @@ def pack(directory: str | Path) -> int:
         ValueError: if a file is damaged or not a record.
         OSError: if the folder cannot be written.
     """
-    folders = {path.parent for path in _files(Path(directory)) if _alone(path)}
+    folder = Path(directory).absolute()
+    folders = {path.parent for path in _files(folder) if _alone(path)}
     packed = 0
     for folder in sorted(folders):
         together = folder.with_name(f"{folder.name}.json")
@@ -296,7 +304,7 @@ def read(
     many = (list, tuple, set)
     wanted = {k: v if isinstance(v, many) else [v] for k, v in filters.items()}
     by_group: dict[Path, list[Path]] = {}
-    for path in _files(directory):
+    for path in _files(directory.absolute()):
         whole = path.with_name(path.name.removesuffix(".json"))
         own = path.parent if _alone(path) else whole
         by_group.setdefault(own, []).append(path)
@@ -322,8 +330,9 @@ def find(record: Record, directory: str | Path) -> Record | None:
     Raises:
         ValueError: if the record or its predictions are damaged.
     """
-    own = Path(directory) / record.group
-    alone = [path] if (path := Path(directory) / record.path).is_file() else []
+    directory = Path(directory).absolute()
+    own = directory / record.group
+    alone = [path] if (path := directory / record.path).is_file() else []
     together = own.with_name(f"{own.name}.json")
     wanted = {"fold": [record.fold], "seed": [record.seed], "key": [record.key]}
     try:
@@ -525,14 +534,18 @@ def _load(path: Path) -> list[Record]:
                 f"{path}: not the record of a run: it has no {', '.join(missing)};"
                 f" {advice}"
             )
-        wrong = [name for name, kind in KINDS.items() if type(one[name]) is not kind]
+        kinds = {name: kind for name, kind in KINDS.items() if name in one}
+        wrong = [name for name, kind in kinds.items() if type(one[name]) is not kind]
         if wrong:
             raise ValueError(
                 f"{path}: not the record of a run: {wrong[0]} is"
                 f" {one[wrong[0]]!r:.60}; {advice}"
             )
         record = Record(**{name: one[name] for name in FIELDS if name in one})
-        expected = record.path if _alone(path) else Path(f"{record.group}.json")
+        try:
+            expected = record.path if _alone(path) else Path(f"{record.group}.json")
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; {advice}") from error
         if path.parts[-len(expected.parts) :] != expected.parts:
             raise ValueError(f"{path}: this record belongs to {expected}; {advice}")
         records.append(record)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import cpu_count, delayed
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
@@ -155,6 +155,39 @@ def run(
     return make(wanted, corpus, results_dir=results_dir, **how)
 
 
+def run_all(
+    paper: str,
+    corpus: Corpus,
+    systems: Sequence[str] | None = None,
+    **options: Any,
+) -> dict[str, list[Record]]:
+    """Run systems of a paper, all by default.
+
+    A system whose recognised text does not come with the corpus is left out, and that
+    is said in a warning.
+
+    Args:
+        paper, corpus: as for `plan`.
+        systems: keys, in the order wanted.
+        options: further arguments of `run`, the same for all systems.
+
+    Returns:
+        system to its records.
+
+    Raises:
+        ValueError, FloatingPointError: as `plan` and `make`.
+    """
+    records = {}
+    for name in models.systems(paper) if systems is None else systems:
+        try:
+            records[name] = run(paper, name, corpus, **options)
+        except FileNotFoundError as error:
+            if find_system(paper, name).settings["quick"].transcripts is None:
+                raise
+            log.warning("%s is left out: %s", name, error)
+    return records
+
+
 def plan(
     paper: str,
     system: str,
@@ -193,7 +226,7 @@ def plan(
     settings = settings_of(chosen, profile, variant_of(paper, system, variant))
     if overrides:
         settings = _replaced(settings, overrides)
-        variant = variant or ", ".join(f"{k}={v}" for k, v in overrides.items())
+        variant = variant or _named(overrides)
     find_device(device)
     protocol = protocol or chosen.protocol
     if protocol not in PROTOCOLS:
@@ -221,6 +254,7 @@ def plan(
         "paper": paper,
         "system": system,
         "data": corpus.content,
+        "outputs": chosen.task.of(corpus).outputs,
         "settings": told,
         "features": {
             name: [FEATURES[name].version, FEATURES[name].settings()]
@@ -266,8 +300,9 @@ def make(
             for one per CPU core, or a single one on a GPU. The numbers are the same.
         progress: show a progress bar.
         older: what to do with a record that other code made than the present: `use` or
-            `remake`. None uses those of a folder that replay guards (it holds
-            `results.MARKER`) and makes others anew; either is said in a line.
+            `remake`. None uses those of a corpus whose records replay guards (its
+            folder holds `results.MARKER`) and makes others anew; either is said in a
+            line.
         weights: keep the trained weights beside the record, for `trained`.
         cache: where features are kept; by default in the cache folder.
 
@@ -275,14 +310,15 @@ def make(
         a record per run, in the plan's order, each with its predictions.
 
     Raises:
-        ValueError: if a part of a fold is empty, a feature is not finite, or a record
-            is damaged.
+        ValueError: if a part of a fold is empty, a feature is not finite, a record is
+            damaged, or the plan is of other data.
         FloatingPointError: if a loss is not a number any more.
         OSError: if the results cannot be written.
     """
     if older not in (None, "use", "remake"):
         raise ValueError(f"older is {older!r}; expected use, remake or None")
-    there = {} if results_dir is None else _there(plan, Path(results_dir), older)
+    folder = None if results_dir is None else Path(results_dir)
+    there = {} if folder is None else _there(plan, folder, older, weights)
     missing = [run for run in plan if run not in there]
     if missing:
         if jobs is None:
@@ -312,21 +348,15 @@ def trained(
         cache: where features are kept.
 
     Raises:
-        ValueError: if the kept weights are damaged.
+        ValueError: if the kept weights are damaged, or the run was planned for other
+            data.
     """
-    fold = prepare(run, corpus, cache=cache)
+    fold = prepare(run, _read(run, corpus, cache))
     path = None if results_dir is None else weights_path(run, results_dir)
     if path is not None and path.is_file():
-        try:
-            with reproducible(run.seed, fold.device, run.settings.threads):
-                model = build(fold, run.seed)
-            model.load_state_dict(load_file(path, device=str(fold.device)))
-        except (SafetensorError, RuntimeError) as error:
-            raise ValueError(
-                f"{path}: not the weights of {run.name} ({error}); delete it and train"
-                " anew"
-            ) from error
-        return model.to(fold.device), fold
+        model = _kept(run, fold, path)
+        if model is not None:
+            return model, fold
     return train(fold, run.seed, progress)[0], fold
 
 
@@ -427,6 +457,15 @@ def train(
             raise FloatingPointError(
                 f"{fold.system.name}, fold {fold.split.name}, seed {seed}: {error}"
             ) from None
+
+
+def opening(fold: Fold, seed: int) -> list[float]:
+    """Return the losses of the first updates of `train`."""
+    settings, loss = fold.settings, fold.task.loss(fold.settings.loss)
+    with reproducible(seed, fold.device, settings.threads):
+        model = build(fold, seed)
+        how = (loss, settings, seed, fold.device)
+        return training.opening(model, fold.train, *how)
 
 
 def items_for(system: System, settings: Settings, corpus: Corpus) -> Corpus:
@@ -531,7 +570,8 @@ def choose(
     if meant is None:
         return None
     if isinstance(meant, str):
-        plain = re.fullmatch(r"\s*(\d+|\[\s*\d+(\s*,\s*\d+)*\s*\])\s*", meant)
+        n = r"(0|[1-9][0-9]*)"
+        plain = re.fullmatch(rf"\s*({n}|\[\s*{n}(\s*,\s*{n})*\s*\])\s*", meant)
         meant = json.loads(meant) if plain else None
     if type(meant) is int and meant > 0:
         return list(range(meant))
@@ -552,25 +592,33 @@ def options(
     and return them as `run` takes them.
 
     Raises:
-        ValueError: for a value that none of them may have; the message says what is.
-        OSError: if `results_dir` cannot be written to where it is not there yet.
+        ValueError: for a value that none of them may have; the message says what is
+            expected.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile is {profile!r}; expected {' or '.join(PROFILES)}")
     find_device(device)
     for name, asked in (("folds", folds), ("seeds", seeds)):
         choose(name, asked, None)
-    if results_dir is not None:
-        if isinstance(results_dir, bool) or not str(results_dir).strip():
-            raise ValueError(
-                f"results_dir is {results_dir!r}; expected a folder, or None to keep"
-                " nothing"
-            )
-        results_dir = Path(str(results_dir)).expanduser()
-        if results_dir.exists() and not results_dir.is_dir():
-            raise ValueError(f"results_dir is {results_dir}, a file; expected a folder")
+    folder = None if results_dir is None else Path(str(results_dir)).expanduser()
+    wrong = isinstance(results_dir, bool) or not str(results_dir).strip()
+    if wrong or (folder is not None and folder.is_file()):
+        raise ValueError(
+            f"results_dir is {results_dir!r}; expected a folder, or None to keep none"
+        )
     chosen = {"profile": profile, "device": device, "folds": folds, "seeds": seeds}
-    return chosen | {"results_dir": results_dir}
+    return chosen | {"results_dir": folder, "progress": False}
+
+
+def _named(overrides: Mapping[str, Any]) -> str:
+    """What a variant is called after what it overrides, short enough for a file."""
+    told = dict(overrides)
+    if isinstance(told.get("vectors"), Mapping):
+        told["vectors"] = inputs.digest(told["vectors"])
+    name = ", ".join(f"{key}={value}" for key, value in told.items())
+    if len(name.encode()) <= 200:
+        return name
+    return f"{name[:40]} {hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"
 
 
 def _replaced(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
@@ -585,17 +633,23 @@ def _replaced(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
     return replace(settings, **changes)
 
 
-def _there(plan: Sequence[Run], folder: Path, older: str | None) -> dict[Run, Record]:
+def _there(
+    plan: Sequence[Run], folder: Path, older: str | None, weights: bool
+) -> dict[Run, Record]:
     """The runs that a folder of results has, of the present code or allowed to be
     older.
     """
-    found, others = {}, set()
-    use = older == "use" or (older is None and (folder / results.MARKER).is_file())
+    found, others, use = {}, set(), False
     for run in plan:
         record = results.find(run.record(), folder)
-        if record is None or run.device not in ("auto", record.device):
+        kind = run.device.partition(":")[0]
+        if record is None or kind not in ("auto", record.device):
+            continue
+        if weights and not weights_path(run, folder).is_file():
             continue
         if record.code != provenance.code(run.paper):
+            guarded = (folder / run.corpus / results.MARKER).is_file()
+            use = older == "use" or (older is None and guarded)
             others.add(f"commit {record.commit or 'unknown'}")
             if not use:
                 continue
@@ -656,16 +710,26 @@ def _extract(
             source.table(feature)
 
 
-_LAST: dict[str, Source] = {}
+_LAST: dict[tuple, Source] = {}
 """What the last run of this process read, by its data: the next one may find it."""
 
 
 def _source(run: Run, corpus: Corpus, cache: str | Path | None) -> Source:
-    if run.data not in _LAST:
+    wanted = run.data, corpus.classes, cache
+    if wanted not in _LAST:
         _LAST.clear()
-        items = items_for(find_system(run.paper, run.system), run.settings, corpus)
-        _LAST[run.data] = Source(items, cache)
-    return _LAST[run.data]
+        _LAST[wanted] = _read(run, corpus, cache)
+    return _LAST[wanted]
+
+
+def _read(run: Run, corpus: Corpus, cache: str | Path | None) -> Source:
+    items = items_for(find_system(run.paper, run.system), run.settings, corpus)
+    if items.content != run.data:
+        raise ValueError(
+            f"{run.name} was planned for other data than those in {corpus.root}; plan"
+            " it for this corpus"
+        )
+    return Source(items, cache)
 
 
 def _make(
@@ -695,6 +759,7 @@ def _make(
         wall_time=earlier + time.perf_counter() - start,
         device=fold.device.type,
         hardware=provenance.hardware(str(fold.device)),
+        arithmetic=provenance.arithmetic(str(fold.device)),
         versions=provenance.versions(),
         commit=provenance.commit(),
         code=provenance.code(run.paper),
@@ -705,7 +770,7 @@ def _make(
         if weights:
             state = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
             with files.atomic(weights_path(run, folder)) as temporary:
-                temporary.write_bytes(save(state))
+                temporary.write_bytes(save(state, {"key": run.key}))
         results.write(record, folder)
         checkpoint.remove()
     return record
@@ -726,6 +791,24 @@ def _tested(model: nn.Module, fold: Fold) -> dict[str, Any]:
     }
     facts = {"task": fold.task.name, "outputs": fold.task.outputs}
     return facts | {"metrics": scores | {"loss": loss}, "predictions": said}
+
+
+def _kept(run: Run, fold: Fold, path: Path) -> nn.Module | None:
+    """The model with the weights in a file; None if they are those of another run."""
+    try:
+        with safe_open(path, "pt") as kept:
+            if (kept.metadata() or {}).get("key") != run.key:
+                log.warning("%s: weights of another run; %s is trained", path, run.name)
+                return None
+            state = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118
+        with reproducible(run.seed, fold.device, run.settings.threads):
+            model = build(fold, run.seed)
+        model.load_state_dict(state)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: not the weights of {run.name} ({error}); delete it and train anew"
+        ) from error
+    return model.to(fold.device)
 
 
 def weights_path(run: Run, folder: str | Path) -> Path:

@@ -121,16 +121,17 @@ class _Classes(Task):
         return replace(self, outputs=corpus.classes)
 
     def select(self, corpus: Corpus) -> Corpus:
-        if len(corpus) and all(u.emotion in corpus.classes for u in corpus):
+        told = [u.id for u in corpus.utterances if u.emotion in corpus.classes]
+        if told and len(told) == len(corpus):
             return corpus
         if corpus.classes == EMOTIONS:
             chosen = corpus.four_class()
         else:
-            chosen = corpus.select(u.id for u in corpus if u.emotion in corpus.classes)
-        if not len(chosen):
+            chosen = corpus.select(told)
+        if not chosen.utterances:
             also = " or excited" if corpus.classes == EMOTIONS else ""
             raise ValueError(
-                f"{corpus.root}: none of {len(corpus)} utterances is"
+                f"{corpus.root}: none of {len(corpus.utterances)} utterances is"
                 f" {', '.join(corpus.classes)}{also}"
             )
         return chosen

@@ -6,9 +6,10 @@ used by all five papers.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,10 @@ PREDICT_BATCH = 256
 """Items that are predicted together."""
 
 
+OPENING = 4
+"""Updates whose losses a record keeps one by one, see `opening`."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """How a training went.
@@ -38,11 +43,13 @@ class Fit:
         steps: updates made.
         best_step: the update with the lowest development loss, whose weights the model
             has now.
+        opening: losses of the first updates.
     """
 
     history: list[dict[str, float]]
     steps: int
     best_step: int
+    opening: list[float]
 
 
 def fit(
@@ -84,12 +91,6 @@ def fit(
             update.
         OSError: if the checkpoint cannot be written.
     """
-    model.to(device)
-    optimiser = torch.optim.Adam(
-        model.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
     an_epoch = math.ceil(len(train) / settings.batch_size)
     budget = min(settings.epochs * an_epoch, settings.max_steps or math.inf)
     interval = max(1, round(settings.check_every * an_epoch))
@@ -98,48 +99,93 @@ def fit(
     course = _Course()
     since: list[Tensor] = []  # losses since the last look, left on the device: no wait
     with reproducible(seed, device, settings.threads), Progress.of(progress) as bar:
+        optimiser, generator = _start(model, settings, seed, device)
         bar.expect(budget)
-        generator = torch.Generator().manual_seed(seed)
         _log_padding(train, settings.batch_size, seed)
         if checkpoint is not None and (state := checkpoint.load()) is not None:
             course = _restore(state, model, optimiser, generator, device)
             bar.look(course.history[-1], course.best)
-        while course.step < budget and course.misses < settings.patience:
-            epoch_start = generator.get_state()
-            batches = buckets(train.lengths, settings.batch_size, generator)
-            for rows in batches[course.step % an_epoch :]:
-                model.train()
-                batch = train.batch(rows).to(device)
-                steps = batch.lengths.get("targets")  # None for classes
-                loss = loss_of(model(batch), batch.targets, steps)
-                rate = settings.learning_rate / (1 + settings.decay * course.step)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                if settings.clip_value is not None:
-                    nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
-                optimiser.step()
-                since.append(loss.detach())
-                course.step += 1
-                if course.step % interval and course.step < budget:
-                    continue
-                losses = torch.stack(since).tolist()
-                _check_finite(losses, course.step - len(losses) + 1, settings)
-                dev_loss = mean_loss(loss_of, predict(model, dev), dev)
-                _check_finite([dev_loss], course.step, settings)
-                since.clear()
-                course.note(sum(losses) / len(losses), dev_loss, model)
-                bar.look(course.history[-1], course.best)
-                if checkpoint is not None and checkpoint.due():
-                    within = course.step % an_epoch
-                    order = epoch_start if within else generator.get_state()
-                    checkpoint.save(_state(course, model, optimiser, order, device))
-                if course.step >= budget or course.misses >= settings.patience:
-                    break
+        over = course.step >= budget or course.misses >= settings.patience
+        what = (model, train, loss_of, settings, optimiser, generator, course)
+        for loss in [] if over else _updates(*what):
+            since.append(loss)
+            if course.step % interval and course.step < budget:
+                continue
+            losses = torch.stack(since).tolist()
+            since.clear()
+            _check_finite(losses, course.step - len(losses) + 1, settings)
+            dev_loss = mean_loss(loss_of, predict(model, dev), dev)
+            _check_finite([dev_loss], course.step, settings)
+            course.note(losses, dev_loss, model)
+            bar.look(course.history[-1], course.best)
+            if checkpoint is not None and checkpoint.due():
+                if course.step % an_epoch == 0:
+                    course.order = generator.get_state()
+                checkpoint.save(_state(course, model, optimiser, device))
+            if course.step >= budget or course.misses >= settings.patience:
+                break
         bar.end()
     model.load_state_dict(course.best_weights)
-    return Fit(course.history, course.step, course.best_step)
+    return Fit(course.history, course.step, course.best_step, course.opening)
+
+
+def opening(
+    model: nn.Module,
+    train: Dataset,
+    loss_of: Loss,
+    settings: Settings,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """Make the first updates of a training and return their losses: what replay
+    compares. Arguments as for `fit`.
+    """
+    with reproducible(seed, device, settings.threads):
+        start = _start(model, settings, seed, device)
+        losses = _updates(model, train, loss_of, settings, *start, _Course())
+        return [loss.item() for loss in itertools.islice(losses, OPENING)]
+
+
+def _start(
+    model: nn.Module, settings: Settings, seed: int, device: torch.device | str
+) -> tuple[torch.optim.Adam, torch.Generator]:
+    """The optimiser, and what shuffles the batches."""
+    model.to(device)
+    rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    optimiser = torch.optim.Adam(model.parameters(), **rates)
+    return optimiser, torch.Generator().manual_seed(seed)
+
+
+def _updates(
+    model: nn.Module,
+    train: Dataset,
+    loss_of: Loss,
+    settings: Settings,
+    optimiser: torch.optim.Adam,
+    generator: torch.Generator,
+    course: _Course,
+) -> Iterator[Tensor]:
+    """Make one update after the other, epoch after epoch, and give its loss."""
+    device = next(model.parameters()).device
+    an_epoch = math.ceil(len(train) / settings.batch_size)
+    while True:
+        course.order = generator.get_state()
+        batches = buckets(train.lengths, settings.batch_size, generator)
+        for rows in batches[course.step % an_epoch :]:
+            model.train()
+            batch = train.batch(rows).to(device)
+            steps = batch.lengths.get("targets")  # None for classes
+            loss = loss_of(model(batch), batch.targets, steps)
+            rate = settings.learning_rate / (1 + settings.decay * course.step)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if settings.clip_value is not None:
+                nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
+            optimiser.step()
+            course.step += 1
+            yield loss.detach()
 
 
 @dataclass
@@ -151,7 +197,8 @@ class _Course:
         best, best_step, best_weights: the lowest development loss, when it was, and the
             weights that had it.
         misses: looks since then.
-        history: see `Fit`.
+        history, opening: see `Fit`.
+        order: state of the shuffling before the epoch's batches were drawn.
     """
 
     step: int = 0
@@ -160,14 +207,21 @@ class _Course:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     misses: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    opening: list[float] = field(default_factory=list)
+    order: Tensor | None = None
 
-    def note(self, train_loss: float, dev_loss: float, model: nn.Module) -> None:
+    def note(self, losses: list[float], dev_loss: float, model: nn.Module) -> None:
         """Note a look at the development set, and keep the weights if it is the best so
         far.
+
+        Args:
+            losses: of the updates since the last look.
+            dev_loss: of the development set.
+            model: whose weights.
         """
-        self.history.append(
-            {"step": self.step, "train_loss": train_loss, "dev_loss": dev_loss}
-        )
+        self.opening += losses[: OPENING - len(self.opening)]
+        look = {"train_loss": sum(losses) / len(losses), "dev_loss": dev_loss}
+        self.history.append({"step": self.step} | look)
         if dev_loss < self.best:
             self.best, self.best_step, self.misses = dev_loss, self.step, 0
             self.best_weights = {
@@ -181,18 +235,14 @@ def _state(
     course: _Course,
     model: nn.Module,
     optimiser: torch.optim.Adam,
-    order: Tensor,
     device: torch.device | str,
 ) -> dict[str, Any]:
-    """All that the next update depends on; `order` is the generator's state before the
-    epoch's batches are drawn.
-    """
+    """All that the next update depends on."""
     cuda = torch.device(device).type == "cuda"
     return {
         "course": vars(course),
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
-        "order": order,
         "random": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if cuda else None,
     }
@@ -206,13 +256,14 @@ def _restore(
     device: torch.device | str,
 ) -> _Course:
     """Put a training back to where `_state` was taken."""
+    course = _Course(**state["course"])
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
-    generator.set_state(state["order"])
+    generator.set_state(course.order)
     torch.set_rng_state(state["random"])
     if state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)
-    return _Course(**state["course"])
+    return course
 
 
 def predict(

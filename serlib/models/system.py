@@ -63,3 +63,8 @@ class Variant:
 
     system: str
     overrides: Mapping[str, Any]
+
+    @property
+    def reads_otherwise(self) -> bool:
+        """Whether only the transcripts differ: no choice that the paper leaves open."""
+        return set(self.overrides) == {"transcripts"}

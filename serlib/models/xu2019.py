@@ -571,5 +571,11 @@ VARIANTS = {
     ),
     "maximum of the states": Variant("concat", {"model": {"pooling": "max"}}),
     "mean of the states": Variant("concat", {"model": {"pooling": "mean"}}),
+} | {
+    f"{system} on {name}": Variant(system, {"transcripts": name})
+    for system in ("text", "aligned")
+    for name in ("asr-5.53", "asr-30")
 }
-"""What the paper leaves open, each with the choice that is not the default."""
+"""What the paper leaves open, each with the choice that is not the default; and text as
+other recognisers would hear it.
+"""

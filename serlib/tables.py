@@ -1,0 +1,481 @@
+"""What chapters show of results: scores beside published ones, paired differences,
+variants measured, settings, ceilings.
+
+A table is a DataFrame whose cells are text, ready for the page; what it is made of is
+in the functions that return numbers. An interval answers: how would the score change
+with other test items? An item that several seeds have judged is drawn with all its
+judgements. Used for all five papers; taught in chapter `evaluation`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from serlib import metrics, models, papers, results
+from serlib.corpora import synthetic
+from serlib.corpora.corpus import Corpus
+from serlib.metrics import Interval, Measure
+from serlib.models.system import System
+from serlib.results import Record, pooled
+from serlib.tasks import CLASSES, CONTINUOUS
+
+OBSERVERS = ("voice", "text", "memory", "both", "aligned")
+"""Who the best possible scores are of, from those who know least."""
+
+TASKS = {task.name: task for task in (CLASSES, CONTINUOUS)}
+
+
+def measure_of(record: Record, name: str) -> Measure:
+    """Return a measure of a record's task.
+
+    Raises:
+        ValueError: if the task has no measure of that name.
+    """
+    task = TASKS[record.task]
+    if record.outputs:
+        task = type(task)(tuple(record.outputs))
+    if name not in task.measures:
+        raise ValueError(
+            f"expected a measure among {', '.join(task.measures)}; got {name!r}"
+        )
+    return task.measures[name]
+
+
+def judgements(
+    records: Iterable[Record], ids: Collection[str] | None = None
+) -> pd.DataFrame:
+    """Collect what one system said of every test item, seed by seed.
+
+    Args:
+        records: of one system that tells classes, with their predictions; any folds and
+            seeds.
+        ids: only these items; None for all.
+
+    Returns:
+        a row per seed and item, indexed by both and sorted, with class indices `label`
+        and `predicted`.
+
+    Raises:
+        ValueError: as `results.pooled`, or if no item is left.
+    """
+    frames = {
+        seed: pd.DataFrame(
+            {"label": one.targets, "predicted": one.predicted},
+            index=pd.Index(one.ids, name="id"),
+        )
+        for seed, one in _by_seed(records).items()
+    }
+    return _chosen(pd.concat(frames, names=["seed"]).sort_index(), ids)
+
+
+def scores(
+    records: Iterable[Record], measure: str = "ua", ids: Collection[str] | None = None
+) -> pd.DataFrame:
+    """Score every system, with a bootstrap interval over test items.
+
+    Args:
+        records: of any systems and variants, with their predictions.
+        measure: of the task, for instance `ua`, `wa` or `wap`.
+        ids: only these items; None for all.
+
+    Returns:
+        a row per system, in the order in which they come, with columns `estimate`,
+        `low`, `high` (95 %), `items` and `seeds`.
+    """
+    rows = {}
+    for name, own in by_system(records).items():
+        sums = _statistics(own, measure, ids)
+        items = sums.index.get_level_values("id")
+        low, high, estimate = metrics.bootstrap(
+            measure_of(own[0], measure), sums.to_numpy(), groups=items
+        )
+        seeds = sums.index.get_level_values("seed").nunique()
+        rows[name] = {"estimate": estimate, "low": low, "high": high}
+        rows[name] |= {"items": items.nunique(), "seeds": seeds}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
+
+
+def difference(
+    a: Iterable[Record],
+    b: Iterable[Record],
+    measure: str = "ua",
+    ids: Collection[str] | None = None,
+) -> tuple[Interval, float]:
+    """Compare two systems on the same items and seeds: the score of `a` minus that of
+    `b`.
+
+    Args:
+        a, b: records of one system each, with their predictions.
+        measure, ids: as in `scores`.
+
+    Returns:
+        the 95 % interval of the difference by paired bootstrap, and its two-sided
+        p-value.
+
+    Raises:
+        ValueError: if the two were not tested on the same items with the same seeds.
+    """
+    a, b = list(a), list(b)
+    first, second = _statistics(a, measure, ids), _statistics(b, measure, ids)
+    if not first.index.equals(second.index):
+        raise ValueError(
+            "the two systems were not tested on the same items with the same seeds"
+        )
+    items = first.index.get_level_values("id")
+    return metrics.paired_bootstrap(
+        measure_of(a[0], measure), first.to_numpy(), second.to_numpy(), groups=items
+    )
+
+
+def shared(
+    a: Iterable[Record], b: Iterable[Record]
+) -> tuple[list[Record], list[Record]]:
+    """Return the records of two systems on the folds and seeds that both have."""
+    one, two = ({(r.fold, r.seed): r for r in records} for records in (a, b))
+    places = sorted(one.keys() & two.keys())
+    return [one[place] for place in places], [two[place] for place in places]
+
+
+def by_system(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Group records by system, with its variant, in the order in which they come."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        name = f"{record.system}, {record.variant}" if record.variant else record.system
+        groups.setdefault(name, []).append(record)
+    return groups
+
+
+def published(records: Iterable[Record], paper: str | None = None) -> pd.DataFrame:
+    """Tabulate systems beside the numbers that the paper prints, with its own spread.
+
+    Args:
+        records: of one corpus.
+        paper: whose numbers; by default the one that the records are of.
+
+    Returns:
+        a row per system in the order in which the records name them: how many runs,
+        each measure in percent (mean over folds and seeds), and under `published` what
+        the paper prints of it. The two corpora differ unless it is the paper's own.
+
+    Raises:
+        ValueError: if there are no records, or they are of more than one corpus.
+    """
+    records = list(records)
+    corpora = sorted({(one.corpus, one.synthetic) for one in records})
+    if len(corpora) != 1:
+        names = ", ".join(name for name, _ in corpora)
+        raise ValueError(f"expected records of one corpus, got {names or 'none'}")
+    name, made = corpora[0]
+    ours = "ours (synthetic corpus)" if made else f"ours ({name.upper()})"
+    paper = paper or records[0].paper
+    theirs = f"published ({papers.PAPERS[paper].corpus})"
+    rows: dict[str, dict[tuple[str, str], str]] = {}
+    for system, own in by_system(records).items():
+        row = {(ours, "runs"): str(len(own))}
+        for key in TASKS[own[0].task].measures:
+            heading = measure_of(own[0], key).name
+            values = [run.metrics.get(key) for run in own]
+            known = [math.nan if value is None else value for value in values]
+            row[ours, heading] = percent(float(np.mean(known)))
+            printed = papers.published(paper, own[0].system, key)
+            row[theirs, heading] = "" if printed is None else _printed(printed)
+        rows[system] = row
+    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
+    empty = [column for column in frame if not frame[column].any()]
+    return frame.drop(columns=empty).sort_index(axis=1, level=0, sort_remaining=False)
+
+
+def differences(
+    records: Mapping[str, Sequence[Record]],
+    pairs: Iterable[tuple[str, str]],
+    measure: str = "ua",
+    ids: Collection[str] | None = None,
+    paper: str | None = None,
+) -> pd.DataFrame:
+    """Tabulate differences of two systems each, in points, paired over test items.
+
+    Args:
+        records: system to its records.
+        pairs: of systems; one that was not run is left out.
+        measure, ids: as in `scores`.
+        paper: adds the difference of the two numbers that it prints.
+
+    Returns:
+        a row `a − b` per pair: the difference with its interval, p, and the paper's.
+    """
+    rows = {}
+    for a, b in pairs:
+        if not {a, b} <= records.keys():
+            continue
+        gap, p = difference(*shared(records[a], records[b]), measure, ids)
+        rows[f"{a} − {b}"] = row = {"points": signed(gap), "p": p_value(p)}
+        if paper is not None:
+            printed = [papers.published(paper, one, measure) for one in (a, b)]
+            known = None not in printed
+            gap = printed[0].value - printed[1].value if known else math.nan
+            row["published"] = signed(gap)
+    heading = f"difference of {measure.upper()}"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(heading)
+
+
+def subsets(
+    records: Iterable[Record], parts: Mapping[str, Collection[str]], measure: str = "wa"
+) -> pd.DataFrame:
+    """Tabulate scores on parts of the test set, each with its interval.
+
+    Args:
+        records: of any systems, with their predictions.
+        parts: name of a part to ids of items.
+        measure: as in `scores`.
+    """
+    records = list(records)
+    columns = {
+        f"{name} ({measure.upper()})": [
+            with_interval(row) for row in scores(records, measure, ids).itertuples()
+        ]
+        for name, ids in parts.items()
+    }
+    index = pd.Index(by_system(records), name="system")
+    return pd.DataFrame(columns, index=index)
+
+
+def variants(
+    paper: str,
+    directory: str | Path | None,
+    corpus: str = "synthetic",
+    profile: str = "quick",
+    measure: str = "ua",
+) -> pd.DataFrame:
+    """Tabulate what each variant of a paper does, against the default on the same folds
+    and seeds.
+
+    Args:
+        paper: key of the paper.
+        directory: folder of results; what is not in it is left out.
+        corpus, profile: of the runs.
+        measure: as in `scores`.
+
+    Returns:
+        a row per variant: its system, the difference in points with its interval over
+        test items, p, and how many runs.
+    """
+    rows = {}
+    for name, variant in models.variants(paper).items():
+        if variant.reads_otherwise:
+            continue
+        changed, usual = (
+            kept(directory, paper, variant.system, one, corpus, profile)
+            for one in (name, "")
+        )
+        changed, usual = shared(changed, usual)
+        if changed:
+            gap, p = difference(changed, usual, measure)
+            rows[name] = {"system": variant.system, "points": signed(gap)}
+            rows[name] |= {"p": p_value(p), "runs": str(len(changed))}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(
+        f"instead of the default, {measure.upper()}"
+    )
+
+
+def kept(
+    directory: str | Path | None,
+    paper: str,
+    system: str,
+    variant: str = "",
+    corpus: str = "synthetic",
+    profile: str = "quick",
+    protocol: str | None = None,
+) -> list[Record]:
+    """Read the records of a system that a folder of results has, with predictions.
+
+    Args:
+        directory: the folder; None, or one that is not there, has none.
+        paper, system, variant, corpus, profile: of the records.
+        protocol: of the records; None for the paper's own.
+    """
+    protocol = protocol or models.systems(paper)[system].protocol
+    names = (corpus, paper, protocol, profile)
+    own = {"system": system, "variant": variant}
+    if directory is None or not (folder := Path(directory, *names)).is_dir():
+        return []
+    return results.read(folder, predictions=True, **own)
+
+
+def profiles(system: System, **shown: Any) -> pd.DataFrame:
+    """Tabulate a system's settings in each profile.
+
+    Args:
+        system: the system.
+        shown: heading, with underscores for spaces, to a field of Settings or of its
+            `model`, or a function of Settings.
+    """
+
+    def cell(settings: Any, what: Any) -> str:
+        if callable(what):
+            value = what(settings)
+        elif what in settings.model:
+            value = settings.model[what]
+        else:
+            value = getattr(settings, what)
+        return "all" if value is None else str(value)
+
+    columns = {
+        f'profile="{name}"': [cell(settings, what) for what in shown.values()]
+        for name, settings in system.settings.items()
+    }
+    return pd.DataFrame(columns, index=[name.replace("_", " ") for name in shown])
+
+
+def made(records: Iterable[Record]) -> pd.DataFrame:
+    """Tabulate how large systems are and how long they took: folds, seeds, parameters,
+    mean updates and minutes.
+    """
+    rows = {}
+    for name, own in by_system(records).items():
+        rows[name] = {
+            "folds": ", ".join(str(fold) for fold in sorted({r.fold for r in own})),
+            "seeds": str(len({r.seed for r in own})),
+            "parameters": f"{own[0].parameters:,}",
+            "updates": f"{np.mean([r.steps for r in own]):,.0f}",
+            "minutes": f"{np.mean([r.wall_time for r in own]) / 60:.1f}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
+
+
+def about(records: Iterable[Record]) -> str:
+    """Say in a line how many runs there are, how long they took, on what, and which
+    commits made them.
+    """
+    records = list(records)
+    machines = ", ".join(sorted({one.hardware for one in records}))
+    commits = ", ".join(sorted({one.commit or "unknown" for one in records}))
+    minutes = sum(one.wall_time for one in records) / 60
+    return (
+        f"{len(records)} runs, {minutes:.0f} minutes of training on {machines}; commits"
+        f" {commits}"
+    )
+
+
+def ceilings(
+    corpus: Corpus,
+    rows: Sequence[tuple[str, str]] = (
+        ("all", "ua"),
+        ("all", "accuracy"),
+        ("plain", "accuracy"),
+        ("emphasis", "accuracy"),
+    ),
+) -> pd.DataFrame:
+    """Tabulate the best scores that observers could reach on a synthetic corpus.
+
+    Args:
+        corpus: a synthetic corpus, whose maker wrote them down.
+        rows: subset of the items, and measure.
+    """
+    best = synthetic.read_ceilings(corpus.root)
+    columns = {
+        f"{'UA' if measure == 'ua' else measure}, {subset}": [
+            percent(best[subset][one][measure]) for one in OBSERVERS
+        ]
+        for subset, measure in rows
+    }
+    index = pd.Index(OBSERVERS, name="ceiling in % (synthetic corpus)")
+    return pd.DataFrame(columns, index=index)
+
+
+def lines(corpus: Corpus, subset: str = "all", measure: str = "ua") -> dict[str, float]:
+    """Return the best possible scores by observer, for a figure; none but on a
+    synthetic corpus.
+    """
+    if not corpus.synthetic:
+        return {}
+    best = synthetic.read_ceilings(corpus.root)[subset]
+    return {one: best[one][measure] for one in OBSERVERS}
+
+
+def caveat(corpus: Corpus) -> Markdown | None:
+    """Return what must be said under numbers of a synthetic corpus; None elsewhere."""
+    if not corpus.synthetic:
+        return None
+    return Markdown(
+        "*Ours are of the synthetic corpus and cannot be compared with the published"
+        " column number by number; only the order of the systems can.*"
+    )
+
+
+def learning(records: Iterable[Record]) -> pd.DataFrame:
+    """Return the losses at every look, a row each: `run`, `step`, `train_loss`,
+    `dev_loss`.
+    """
+    return pd.DataFrame(
+        {"run": f"fold {one.fold} seed {one.seed}", **look}
+        for one in records
+        for look in one.history
+    )
+
+
+def percent(value: float) -> str:
+    """Return a share in percent with one decimal; nothing for nan."""
+    return "" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def with_interval(score: Any) -> str:
+    """Return a score in percent with its interval: `61.2 [59.0, 63.4]`."""
+    ends = f"[{percent(score.low)}, {percent(score.high)}]"
+    return f"{percent(score.estimate)} {ends}"
+
+
+def signed(gap: Interval | float) -> str:
+    """Return a difference in points, with its interval if it has one: `+1.9 [0.3,
+    3.5]`; nothing for nan.
+    """
+    if isinstance(gap, Interval):
+        return f"{signed(gap.estimate)} [{100 * gap.low:.1f}, {100 * gap.high:.1f}]"
+    return "" if math.isnan(gap) else f"{100 * gap:+.1f}"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value; below what 2,000 resamples can tell, that it is."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _printed(number: papers.Published) -> str:
+    spread = "" if number.spread is None else f" ± {100 * number.spread:.1f}"
+    return f"{100 * number.value:.1f}{spread}"
+
+
+def _by_seed(records: Iterable[Record]) -> dict[int, Any]:
+    by_seed: dict[int, list[Record]] = {}
+    for record in records:
+        by_seed.setdefault(record.seed, []).append(record)
+    if not by_seed:
+        raise ValueError("expected at least one record, got none")
+    return {seed: pooled(own) for seed, own in by_seed.items()}
+
+
+def _statistics(
+    records: Sequence[Record], measure: str, ids: Collection[str] | None
+) -> pd.DataFrame:
+    """What a measure sums up, a row per seed and item, sorted."""
+    by_seed = _by_seed(records)
+    of = measure_of(records[0], measure)
+    frames = {
+        seed: pd.DataFrame(one.statistics(of), index=pd.Index(one.ids, name="id"))
+        for seed, one in by_seed.items()
+    }
+    return _chosen(pd.concat(frames, names=["seed"]).sort_index(), ids)
+
+
+def _chosen(frame: pd.DataFrame, ids: Collection[str] | None) -> pd.DataFrame:
+    if ids is not None:
+        frame = frame[frame.index.get_level_values("id").isin(list(ids))]
+    if frame.empty:
+        raise ValueError("no test item of these records is among those asked for")
+    return frame

@@ -1,0 +1,345 @@
+"""The records that pages show: what is listed, what is missing, whether it still holds.
+
+    python workflow/records.py status             what is missing, and what other code made
+    python workflow/records.py make GROUP         make what is missing of a group, and pack it
+    python workflow/records.py replay [--full]    start every listed run anew and compare
+    python workflow/records.py audit [--sample N] train listed runs anew and compare predictions
+
+`workflow/runs.yml` is the list, `results/` holds the records; `make records` goes through the groups with
+Snakemake. Replay compares the losses of the first updates of every run and, of one fold of each system, the
+first look at the development set; with --full, that of every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from joblib import cpu_count, delayed
+
+from serlib import corpora, models, parallel, provenance, results, runs, training
+from serlib.corpora.corpus import Corpus
+from serlib.determinism import reproducible
+from serlib.files import cache_folder
+from serlib.inputs import Source
+from serlib.results import Record
+from serlib.runs import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+LIST, RESULTS = ROOT / "workflow" / "runs.yml", ROOT / "results"
+
+TOLERANCE = {"opening": 1e-3, "look": 3e-2}
+"""Difference of losses that a machine which rounds otherwise than the record's may show, after a few updates and
+at the first look."""
+
+LOOK_SECONDS = 15
+"""Runs whose first look took longer are only replayed to it with --full."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run of the list.
+
+    Attributes:
+        run: what it is.
+        weights: whether its weights are kept.
+    """
+
+    run: Run
+    weights: bool = False
+
+    @property
+    def group(self) -> str:
+        """Where the record lies; also the name of the Snakemake job that makes it."""
+        return str(self.run.record().group)
+
+
+def listed(names: Iterable[str] | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
+    """Return the listed runs on corpora that are here, each once, and these corpora.
+
+    Args:
+        names: of corpora; None for all.
+    """
+    found: dict[tuple, Listed] = {}
+    there: dict[str, Corpus] = {}
+    for entry in yaml.safe_load(LIST.read_text(encoding="utf-8")):
+        name = entry.pop("corpus", "synthetic")
+        if names is not None and name not in names:
+            continue
+        if name not in there:
+            try:
+                there[name] = corpora.load(name, progress=sys.stderr.isatty()).four_class()
+            except FileNotFoundError as error:
+                print(f"its listed runs are left out: {error}", file=sys.stderr)
+                there[name] = None
+        if there[name] is None:
+            continue
+        for system, variant in _systems(entry):
+            for run in runs.plan(entry["paper"], system, there[name], variant=variant, **_rest(entry)):
+                place = (run.record().group, run.record().place)
+                before = place in found and found[place].weights
+                found[place] = Listed(replace(run, device="cpu"), before or entry.get("weights", False))
+    return list(found.values()), {name: corpus for name, corpus in there.items() if corpus is not None}
+
+
+def _systems(entry: dict) -> list[tuple[str, str]]:
+    paper, variants = entry["paper"], entry.get("variants", [])
+    if variants:
+        known = models.variants(paper)
+        names = [name for name, one in known.items() if not one.reads_otherwise] if variants == "all" else variants
+        return [(known[name].system, name) for name in names]
+    systems = entry["systems"]
+    return [(name, "") for name in (models.systems(paper) if systems == "all" else systems)]
+
+
+def _rest(entry: dict) -> dict:
+    return {name: entry[name] for name in ("protocol", "profile", "folds", "seeds") if name in entry}
+
+
+def missing(wanted: Sequence[Listed], folder: Path = RESULTS) -> list[Listed]:
+    """Return the listed runs that a folder of results does not have, or not with the weights to be kept."""
+    return [one for one in wanted if _find(one, folder) is None or _lacks_weights(one, folder)]
+
+
+def _find(one: Listed, folder: Path = RESULTS) -> Record | None:
+    return results.find(one.run.record(), folder)
+
+
+def _lacks_weights(one: Listed, folder: Path) -> bool:
+    return one.weights and not runs.weights_path(one.run, folder).is_file()
+
+
+def status(wanted: Sequence[Listed]) -> None:
+    """Say what is missing, what other code made, and which records are not listed."""
+    absent = missing(wanted)
+    others = [one for one in wanted if (record := _find(one)) and record.code != provenance.code(one.run.paper)]
+    for one in absent:
+        print(f"missing: {one.run.name} ({one.group})")
+    for group, own in itertools.groupby(sorted(one.group for one in others)):
+        print(f"made by other code, guarded by replay: {group}, {len(list(own))} runs")
+    places = {(one.run.record().group, one.run.record().place) for one in wanted}
+    names = {one.run.corpus for one in wanted}
+    for record in results.read(RESULTS):
+        if record.corpus in names and (record.group, record.place) not in places:
+            print(f"not listed: {record.path}")
+    print(f"{len(wanted)} runs listed, {len(absent)} missing, {len(others)} made by other code")
+
+
+@contextmanager
+def gpu() -> Iterator[str]:
+    """Hold one of the GPUs that no other job of this machine holds, if there are any."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if not count:
+        yield "cpu"
+        return
+    from filelock import FileLock, Timeout
+
+    for number in itertools.cycle(range(count)):
+        lock = FileLock(cache_folder() / f"gpu-{number}.lock", timeout=1)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        try:
+            yield f"cuda:{number}"
+        finally:
+            lock.release()
+        return
+
+
+def make(group: str, folder: Path, jobs: int) -> None:
+    """Make what is missing of a group, and pack it."""
+    wanted, there = listed([Path(group).parts[0]])
+    absent = missing([one for one in wanted if one.group == group], folder)
+    for weights, own in itertools.groupby(sorted(absent, key=lambda one: one.weights), key=lambda one: one.weights):
+        with gpu() as device:
+            plan = [replace(one.run, device=device) for one in own]
+            how = {"jobs": jobs, "progress": sys.stderr.isatty(), "weights": weights}
+            runs.make(plan, there[plan[0].corpus], results_dir=folder, **how)
+    results.pack(folder / group)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A run that is started anew, to be compared with its record.
+
+    Attributes:
+        run, record: what it is, and what it was.
+        look: train to the first look at the development set, not only the first updates.
+    """
+
+    run: Run
+    record: Record
+    look: bool
+
+
+def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs: int) -> int:
+    """Start every listed run anew and compare with its record; return how many do not meet it."""
+    failures, replays, looked = 0, [], set()
+    for one in sorted(wanted, key=lambda one: (one.run.corpus, one.run.data, one.run.paper, one.group)):
+        record = _find(one)
+        if record is None:
+            failures += 1
+            print(f"missing, make records makes it: {one.run.name}")
+            continue
+        system = (one.run.corpus, one.run.paper, one.run.system)
+        look = full or (not one.run.variant and system not in looked and _look_seconds(record) < LOOK_SECONDS)
+        looked |= {system} if look else set()
+        replays.append(Replay(one.run, replace(record, predictions=None), look))
+    start, exact, near = time.monotonic(), 0, 0
+    size = math.ceil(len(replays) / (4 * jobs))  # neighbours share what they read
+    parts = [replays[begin : begin + size] for begin in range(0, len(replays), size)]
+    for said in _in_parallel(_compare, parts, there, jobs):
+        for message, apart in said:
+            exact, near = exact + (apart == 0), near + (apart > 0 and message is None)
+            if message is not None:
+                failures += 1
+                print(message)
+    looks = sum(one.look for one in replays)
+    print(
+        f"replay: {len(replays)} runs started anew, {looks} of them to the first look: {exact} met to the last digit, "
+        f"{near} within the tolerance of another processor, {failures} failed; {time.monotonic() - start:.0f} s"
+    )
+    return failures
+
+
+def _look_seconds(record: Record) -> float:
+    """About how long a run took to its first look."""
+    return record.wall_time * record.history[0]["step"] / record.steps
+
+
+def _in_parallel(work, parts: Sequence[Sequence], there: dict[str, Corpus], jobs: int) -> Iterator[list]:
+    parts = [part for part in parts if part]
+    tasks = (delayed(work)(part, there) for part in parts)
+    return parallel.run(tasks, jobs, ordered=False) if jobs > 1 else (work(part, there) for part in parts)
+
+
+def _compare(replays: Sequence[Replay], there: dict[str, Corpus]) -> list[tuple[str | None, float]]:
+    """Replay some runs: of each what is wrong, or None, and how far the losses are apart."""
+    said, source = [], None
+    for one in replays:
+        run, record = one.run, one.record
+        if source is None or source[0] != run.data:
+            items = runs.items_for(runs.find_system(run.paper, run.system), run.settings, there[run.corpus])
+            source = run.data, Source(items)
+        fold = runs.prepare(run, source[1])
+        if one.look:
+            _, fitted = runs.train(fold, run.seed, progress=False, looks=1)
+            numbers = [fitted.history[0][loss] for loss in ("train_loss", "dev_loss")]
+            expected = [record.history[0][loss] for loss in ("train_loss", "dev_loss")]
+        else:
+            numbers, expected = runs.opening(fold, run.seed), list(record.opening)
+        apart = max(abs(a - b) for a, b in zip(numbers, expected, strict=True))
+        same = record.arithmetic == provenance.arithmetic()
+        allowed = 0.0 if same else TOLERANCE["look" if one.look else "opening"]
+        message = None
+        if apart > allowed or math.isnan(apart):
+            what = "losses at the first look" if one.look else "losses of the first updates"
+            message = (
+                f"{run.name} ({record.path}): {what}: expected {expected}, found {numbers}; "
+                f"allowed on {'this' if same else 'another'} processor: {allowed}"
+            )
+        said.append((message, apart))
+    return said
+
+
+def audit(wanted: Sequence[Listed], there: dict[str, Corpus], sample: int | None, jobs: int) -> int:
+    """Train listed runs from nothing and compare their predictions; return how many differ.
+
+    Args:
+        wanted, there: what `listed` gave.
+        sample: how many, chosen by the hash of the commit; None for all.
+        jobs: processes.
+    """
+    chosen = [one for one in wanted if _find(one) is not None]
+    if sample is not None:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+        chosen.sort(key=lambda one: hashlib.blake2b(f"{commit}{one.run.key}".encode()).digest())
+        chosen = chosen[:sample]
+    failures, same = 0, 0
+    for said in _in_parallel(_audited, [[one.run] for one in chosen], there, jobs):
+        for name, message in said:
+            print(f"{name}: {message}", flush=True)
+            same, failures = same + message.startswith("every"), failures + message.startswith("DIFFERENT")
+    print(f"audit: {len(chosen)} runs trained anew, {same} with every output as recorded, {failures} failed")
+    return failures
+
+
+def _audited(plan: Sequence[Run], there: dict[str, Corpus]) -> list[tuple[str, str]]:
+    said = []
+    for run in plan:
+        before = results.find(run.record(), RESULTS)
+        (after,) = runs.make([run], there[run.corpus], jobs=1, progress=False)
+        a, b = before.predictions, after.predictions
+        agree = float((a.predicted == b.predicted).mean())
+        ua = f"UA {100 * before.metrics['ua']:.1f} and {100 * after.metrics['ua']:.1f}"
+        if before.arithmetic != after.arithmetic:
+            message = f"another processor than the record's: {agree:.1%} of the predictions agree, {ua}"
+        elif np.array_equal(a.outputs, b.outputs):
+            message = f"every output as recorded, {ua}"
+        else:
+            message = f"DIFFERENT: {agree:.1%} of the predictions agree, {ua}"
+        said.append((run.name, message))
+    return said
+
+
+def weights(wanted: Sequence[Listed], there: dict[str, Corpus]) -> int:
+    """Load every kept model and compare its predictions with the record's; return how many differ."""
+    failures = 0
+    for one in wanted:
+        record = _find(one)
+        if not one.weights or record is None:
+            continue
+        model, fold = runs.trained(one.run, there[one.run.corpus], results_dir=RESULTS, progress=False)
+        with reproducible(one.run.seed, fold.device, one.run.settings.threads):
+            outputs = training.predict(model, fold.test).numpy()
+        apart = float(np.abs(outputs - record.predictions.outputs).max())
+        allowed = 0.0 if record.arithmetic == provenance.arithmetic() else 1e-3
+        failures += apart > allowed
+        verdict = "reproduce the record" if apart <= allowed else "DO NOT reproduce the record"
+        print(f"weights of {one.run.name} {verdict}: outputs at most {apart:.2g} apart")
+    return failures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=cpu_count())
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("status")
+    making = actions.add_parser("make")
+    making.add_argument("group")
+    making.add_argument("--folder", type=Path, default=RESULTS)
+    replaying = actions.add_parser("replay")
+    replaying.add_argument("--full", action="store_true")
+    auditing = actions.add_parser("audit")
+    auditing.add_argument("--sample", type=int)
+    arguments = parser.parse_args()
+    if arguments.action == "make":
+        make(arguments.group, arguments.folder, arguments.jobs)
+        return
+    wanted, there = listed()
+    failures = 0
+    if arguments.action == "status":
+        status(wanted)
+    elif arguments.action == "replay":
+        failures = replay(wanted, there, arguments.full, arguments.jobs) + weights(wanted, there)
+    else:
+        failures = audit(wanted, there, arguments.sample, arguments.jobs)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
