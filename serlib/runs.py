@@ -789,7 +789,7 @@ def _tested(model: nn.Module, fold: Fold) -> dict[str, Any]:
         name: float(one.value(said.statistics(one).sum(axis=0)))
         for name, one in fold.task.measures.items()
     }
-    facts = {"task": fold.task.name, "outputs": fold.task.outputs}
+    facts = {"task": fold.task.name, "outputs": list(fold.task.outputs)}
     return facts | {"metrics": scores | {"loss": loss}, "predictions": said}
 
 
