@@ -8,11 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serlib.batching import Dataset, Ragged, buckets, mean_frames, padding_share
-from serlib.features.text import UNK
+from serlib.batching import Dataset, Ragged, buckets, padding_share
 
 
-def random_dataset(frames, words, dims: int = 3, **options) -> Dataset:
+def random_dataset(frames, words, dims: int = 3) -> Dataset:
     random = np.random.default_rng(0)
     ids = [f"u{row}" for row in range(len(frames))]
     features = {
@@ -20,7 +19,7 @@ def random_dataset(frames, words, dims: int = 3, **options) -> Dataset:
         "prosody": {i: random.normal(-3, 4, 2).astype("f4") for i in ids},
         "tokens": {i: random.integers(2, 30, n) for i, n in zip(ids, words, strict=True)},
     }
-    return Dataset.build(ids, [row % 4 for row in range(len(ids))], features, **options)
+    return Dataset.build(ids, [row % 4 for row in range(len(ids))], features)
 
 
 @settings(max_examples=40, deadline=None)
@@ -81,8 +80,11 @@ def test_an_epoch_holds_every_step_of_every_utterance_once(sizes, size, data):
         },
         "prosody": {i: np.array([next(count)], "f4") for i in ids},
     }
-    labels = [row % 4 for row in range(len(ids))]
-    whole = Dataset.build(ids, labels, tables)
+    steps = [c + 1 for _, _, c in sizes]
+    curves = data.draw(st.booleans())
+    targets = [np.full((n, 3), next(count), "f4") for n in steps] if curves else [row % 4 for row in range(len(ids))]
+    whole = Dataset.build(ids, targets, tables)
+    assert whole.curves == curves
     part = data.draw(st.lists(st.sampled_from(ids), min_size=1, unique=True))
     generator = data.draw(st.none() | st.integers(0, 99).map(lambda seed: torch.Generator().manual_seed(seed)))
     seen = []
@@ -90,12 +92,18 @@ def test_an_epoch_holds_every_step_of_every_utterance_once(sizes, size, data):
         assert 0 < len(batch) == len(batch.ids) <= size
         for row, id in enumerate(batch.ids):
             seen.append(id)
-            assert batch.labels[row] == labels[ids.index(id)]
+            target = targets[ids.index(id)]
+            if curves:
+                n = int(batch.lengths["targets"][row])
+                assert n == len(target) and np.array_equal(batch.targets[row, :n].numpy(), target)
+                assert not batch.targets[row, n:].any()
+            else:
+                assert batch.targets[row] == target and "targets" not in batch.lengths
             assert torch.equal(batch["prosody"][row], torch.from_numpy(tables["prosody"][id]))
             for name in ("mfcc", "tokens", "where"):
                 array, n = tables[name][id], int(batch.lengths[name][row])
                 if not len(array):
-                    array = np.array([UNK]) if name == "tokens" else np.zeros((1, 2), array.dtype)
+                    array = np.zeros((1, *array.shape[1:]), array.dtype)
                 assert n == len(array) and np.array_equal(batch[name][row, :n].numpy(), array)
                 assert not batch[name][row, n:].any()
     assert sorted(seen) == sorted(part)
@@ -140,7 +148,7 @@ def test_a_batch_holds_what_the_tables_held():
     data = random_dataset([4, 7, 2], [3, 1, 5])
     batch = data.batch(torch.tensor([2, 0]))
     assert batch.ids == ["u2", "u0"]
-    assert batch.labels.tolist() == [2, 0]
+    assert batch.targets.tolist() == [2, 0]
     assert batch["mfcc"].shape == (2, 4, 3)
     assert batch["tokens"].dtype == torch.int64
     assert batch["tokens"].shape == (2, 5)
@@ -152,65 +160,29 @@ def test_a_batch_holds_what_the_tables_held():
     assert [batch.ids for batch in data.batches(2)] == [["u2", "u0"], ["u1"]]
 
 
-def test_long_sequences_are_cut_before_frames_are_averaged():
-    data = random_dataset([10, 3], [9, 2])
-    cut = random_dataset([10, 3], [9, 2], max_frames=7, max_tokens=4, frame_stride=3)
-    whole, short = data.batch(torch.arange(2)), cut.batch(torch.arange(2))
-    assert short.lengths["mfcc"].tolist() == [3, 1]
-    assert short.lengths["tokens"].tolist() == [4, 2]
-    means = [whole["mfcc"][0, start : min(start + 3, 7)].mean(0) for start in (0, 3, 6)]
-    torch.testing.assert_close(short["mfcc"][0], torch.stack(means))
-    assert torch.equal(short["tokens"][0], whole["tokens"][0, :4])
-
-
-@pytest.mark.parametrize("stride", [1, 2, 5, 50])
-def test_mean_frames_is_the_mean_of_slices(stride):
-    frames = np.random.default_rng(0).normal(size=(23, 4)).astype("f4")
-    expected = [frames[start : start + stride].mean(0) for start in range(0, 23, stride)]
-    assert np.allclose(mean_frames(frames, stride), expected, atol=1e-6)
-    assert mean_frames(frames[:0], stride).shape == (0, 4)
-
-
-def test_standardisation_sees_real_frames_of_the_reference_only():
-    data = random_dataset([40, 90, 20, 60], [1, 1, 1, 1])
-    scaled = data.standardise(["u0", "u2"])
-    raw = np.concatenate([data.select([id]).sequences["mfcc"].steps().numpy() for id in ("u0", "u2")])
-    assert raw.shape == (60, 3)
-    batch, before = scaled.batch(torch.arange(4)), data.batch(torch.arange(4))
-    expected = (before["mfcc"][1].numpy() - raw.mean(0)) / raw.std(0)
-    torch.testing.assert_close(batch["mfcc"][1], torch.from_numpy(expected), rtol=1e-4, atol=1e-4)
-    assert (batch["mfcc"][2, 20:] == 0).all()  # padding stays zero
-    prosody = before["prosody"][[0, 2]]
-    torch.testing.assert_close(
-        batch["prosody"], (before["prosody"] - prosody.mean(0)) / prosody.std(0, correction=0), rtol=1e-4, atol=1e-4
-    )
-    assert torch.equal(batch["tokens"], before["tokens"])
-    assert torch.equal(data.batch(torch.arange(4))["mfcc"], before["mfcc"])  # the original is as it was
-
-
-def test_a_dimension_that_never_varies_is_only_centred():
-    features = {"prosody": {"a": np.array([7.7, 1], "f4"), "b": np.array([7.7, 3], "f4")}}
-    scaled = Dataset.build(["a", "b"], [0, 1], features).standardise(["a", "b"])
-    assert scaled.vectors["prosody"].tolist() == [[0, -1], [0, 1]]
-
-
-def test_nothing_said_is_one_unknown_word_and_nothing_heard_one_mean_frame():
-    data = random_dataset([0, 5], [0, 2]).standardise(["u0", "u1"])
-    batch = data.batch(torch.tensor([0]))
-    assert batch["tokens"].tolist() == [[UNK]]
+def test_what_is_empty_becomes_one_step_of_zeros():
+    batch = random_dataset([0, 5], [0, 2]).batch(torch.tensor([0]))
+    assert batch["tokens"].tolist() == [[0]]
     assert batch["mfcc"].tolist() == [[[0, 0, 0]]]
     assert {name: lengths.tolist() for name, lengths in batch.lengths.items()} == {"mfcc": [1], "tokens": [1]}
-    only = random_dataset([0], [0]).standardise(["u0"]).batch(torch.tensor([0]))
+    only = random_dataset([0], [0]).batch(torch.tensor([0]))
     assert only["mfcc"].shape == (1, 1, 3)
+
+
+def test_batches_are_sorted_by_the_input_that_is_longest_on_average():
+    data = random_dataset([9, 3, 6], [1, 8, 2])
+    assert data.lengths.tolist() == [9, 3, 6]  # more frames than words
+    assert random_dataset([9, 3, 6], [1, 28, 2]).lengths.tolist() == [1, 28, 2]
+    assert Dataset.build(["a"], [0], {"prosody": {"a": np.ones(2, "f4")}}).lengths.tolist() == [1]
 
 
 def test_broken_features_are_named():
     frames = np.ones((3, 2), "f4")
-    with pytest.raises(ValueError, match="utterance b has no mfcc feature"):
+    with pytest.raises(ValueError, match="b has no mfcc"):
         Dataset.build(["a", "b"], [0, 1], {"mfcc": {"a": frames}})
-    with pytest.raises(ValueError, match="the mfcc feature of utterance a holds NaN or infinity"):
+    with pytest.raises(ValueError, match="the mfcc of a holds NaN or infinity; delete it from the cache"):
         Dataset.build(["a"], [0], {"mfcc": {"a": frames * np.nan}})
-    with pytest.raises(ValueError, match="at least one utterance"):
+    with pytest.raises(ValueError, match="at least one item"):
         Dataset.build([], [], {"mfcc": {}})
     with pytest.raises(KeyError, match="nobody"):
         random_dataset([3], [2]).select(["nobody"])

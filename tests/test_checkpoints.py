@@ -19,7 +19,7 @@ from serlib.checkpoints import Checkpoint
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from serlib import checkpoints, training
+from serlib import checkpoints, runs
 from serlib.corpora.corpus import EMOTIONS, Corpus, Utterance
 
 folder, kill_after = Path(sys.argv[1]), int(sys.argv[2])
@@ -43,7 +43,8 @@ checkpoints.Checkpoint.save = save_and_die
 checkpoints.SECONDS = 0
 more = {"epochs": 8, "batch_size": 16, "check_every": 0.5, "patience": 5, "decay": 0.01, "model": {"hidden": 8}}
 corpus = Corpus("made-up", folder, made)
-training.run("yoon2018", "tre", corpus, folds=1, seeds=1, results_dir=folder, overrides=more, progress=False, jobs=1)
+plan = runs.plan("yoon2018", "tre", corpus, folds=1, seeds=1, overrides=more, device="cpu")
+runs.make(plan, corpus, results_dir=folder, progress=False, jobs=1)
 print(len(saves))
 """
 """Train on a made-up corpus in the folder of the first argument; die after as many checkpoints as the second says."""
@@ -74,7 +75,7 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_record(undisturbed, 
     assert int(resumed.stdout) == len(undisturbed.history) - sum(deaths)  # it went on, it did not start anew
     (record,) = results.read(tmp_path, predictions=True)
     assert replace(record, wall_time=0.0) == replace(undisturbed, wall_time=0.0)
-    assert np.array_equal(record.predictions.logits, undisturbed.predictions.logits)
+    assert np.array_equal(record.predictions.outputs, undisturbed.predictions.outputs)
     assert not list(tmp_path.rglob("*.pt"))
 
 

@@ -105,18 +105,13 @@ def url(sources: Path) -> Iterator[str]:
         thread.join()
 
 
-def record() -> results.Record:
+def record(**changes: object) -> results.Record:
     known = dict.fromkeys(("paper", "system", "corpus", "protocol", "profile", "device", "hardware", "key"), "x")
-    numbers = dict.fromkeys(("fold", "seed", "parameters", "steps", "best_step"), 0)
-    tables = {key: {} for key in ("metrics", "sizes", "versions", "settings")}
     history = [{"step": step, "train_loss": 0.5, "dev_loss": 0.5} for step in range(200)]
-    predictions = results.Predictions(
-        [f"u{n}" for n in range(500)], np.zeros(500), np.random.default_rng(0).random((500, 4))
-    )
-    return results.Record(
-        **known, **numbers, **tables, synthetic=True, confusion=[], history=history, wall_time=0.0, commit=None,
-        predictions=predictions,
-    )  # fmt: skip
+    outputs = np.random.default_rng(0).random((500, 4))
+    predictions = results.Predictions([f"u{n}" for n in range(500)], np.zeros(500), outputs)
+    one = results.Record(**known, fold=0, seed=0, metrics={}, history=history, predictions=predictions)
+    return replace(one, **changes)
 
 
 def write_chapter(source: Path, folder: Path) -> None:
@@ -124,10 +119,6 @@ def write_chapter(source: Path, folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(papermill, "execute_notebook", lambda source, target, **_: shutil.copyfile(source, target))
         run_chapters.execute(source, folder / "new" / "chapter.ipynb")
-
-
-def write_results(folder: Path) -> None:
-    results.write(record(), record().predictions, folder)
 
 
 @pytest.fixture
@@ -148,7 +139,7 @@ def writers(sources: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
         "features": Writer(
             lambda f: cache.feature_table(corpus, SPREAD, f, jobs=1, **quiet), (0, 15_000), grows=("index.json",)
         ),
-        "results": Writer(write_results, (0, 5_000)),
+        "results": Writer(lambda f: results.write(record(), f), (0, 5_000)),
         "checkpoint": Writer(lambda f: Checkpoint(f / "run.pt", "key").save(weights), (0, 1, 5_000), grows=("run.pt",)),
         "word vectors": Writer(lambda f: read_glove(vectors, words, cache=f / "new", **quiet), (0, 5_000)),
         "download": Writer(lambda f: download.download(remote, f / "data.zip", **quiet), (0, 5_000), resumes=part),
@@ -368,11 +359,30 @@ def test_a_book_that_cannot_be_copied_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_result_that_cannot_be_written_leaves_the_old_one_whole(tmp_path: Path) -> None:
-    results.write(record(), record().predictions, tmp_path)
+    results.write(record(), tmp_path)
     before = contents(tmp_path)
     for first in range(4):
         with pytest.raises(OSError), SYSTEM.watched(tmp_path, first):
-            results.write(replace(record(), key="new"), record().predictions, tmp_path)
+            results.write(record(key="new"), tmp_path)
         if first < 3:
             assert contents(tmp_path) == before
-            assert results.find(record().path, "x", tmp_path) is not None
+            assert results.find(record(), tmp_path) is not None
+
+
+def test_results_that_cannot_be_packed_stay_as_they_are(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        results.write(record(seed=seed), tmp_path)
+    before = contents(tmp_path)
+    for first in itertools.count():
+        try:
+            with SYSTEM.watched(tmp_path, first):
+                results.pack(tmp_path)
+            break
+        except OSError as error:
+            assert "cannot write: No space left on device; the disk is full; free some space" in str(error)
+        after = contents(tmp_path)  # the predictions may lie there already, packed, which nobody looks at
+        assert {name: after[name] for name in before} == before and len(after) <= len(before) + 1
+        assert [one.seed for one in results.read(tmp_path, predictions=True)] == [0, 1]
+    assert first > 2
+    assert [Path(name).name for name in contents(tmp_path)] == ["x.json", "x.npz"]
+    assert [one.seed for one in results.read(tmp_path, predictions=True)] == [0, 1]

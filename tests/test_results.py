@@ -1,29 +1,28 @@
-"""Records of runs: what is written is what is read, damage is named, tables hold the right means."""
+"""Records of runs: what is written is what is read, packed or not; damage is named, nothing is lost half-way."""
 
 from __future__ import annotations
 
 import json
 import math
-import subprocess
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from serlib import metrics, results
-from serlib.corpora.corpus import Corpus, Segment, Utterance
-from serlib.protocols import Split
+from serlib import files, metrics, results
+from serlib.corpora.corpus import EMOTIONS
 from serlib.results import Predictions, Record
+from serlib.tasks import CLASSES, CONTINUOUS
 
 
 def record(system: str = "mdre", fold: int = 0, seed: int = 0, n: int = 40, **changes) -> Record:
     rng = np.random.default_rng([fold, seed, len(system)])
     predictions = Predictions(
-        ids=[f"Ses0{fold + 1}F_impro01_F{i:03}" for i in range(n)],
-        labels=rng.integers(0, 4, n),
-        logits=rng.normal(size=(n, 4)),
+        [f"Ses0{fold + 1}F_impro01_F{i:03}" for i in range(n)], rng.integers(0, 4, n), rng.normal(size=(n, 4))
     )
+    scores = {k: float(m.value(predictions.statistics(m).sum(axis=0))) for k, m in CLASSES.measures.items()}
     one = Record(
         paper="yoon2018",
         system=system,
@@ -33,18 +32,20 @@ def record(system: str = "mdre", fold: int = 0, seed: int = 0, n: int = 40, **ch
         profile="quick",
         fold=fold,
         seed=seed,
-        metrics=metrics.summary(predictions.labels, predictions.logits) | {"loss": 1.25},
-        confusion=metrics.confusion(predictions.labels, predictions.predicted).tolist(),
+        metrics=scores | {"loss": 1.25},
+        outputs=list(EMOTIONS),
         sizes={"train": 160, "dev": 10, "test": n},
         parameters=1234,
         steps=30,
         best_step=20,
         history=[{"step": 10, "train_loss": 1.4, "dev_loss": 1.5}],
+        opening=[1.5, 1.4],
         wall_time=3.25,
         device="cpu",
-        hardware=results.hardware(),
-        versions=results.versions(),
+        hardware="a processor, 2 cores",
+        versions={"python": "3.11"},
         commit="abc1234+",
+        code="0123456789abcdef",
         settings={"learning_rate": 0.001, "model": {"hidden": 200}},
         key="k",
         predictions=predictions,
@@ -52,49 +53,162 @@ def record(system: str = "mdre", fold: int = 0, seed: int = 0, n: int = 40, **ch
     return replace(one, **changes)
 
 
-def write(one: Record, directory: Path) -> Path:
-    return results.write(one, one.predictions, directory)
+def curves(fold: int = 0) -> Record:
+    """A record of three recordings of different length."""
+    rng, lengths = np.random.default_rng(fold), [4, 2, 5]
+    said = Predictions(
+        [f"Train_{3 * fold + n:02}" for n in range(3)], rng.normal(size=(11, 3)), rng.normal(size=(11, 3)), lengths
+    )
+    known = {"corpus": "sewa", "task": "continuous", "outputs": list(CONTINUOUS.outputs), "metrics": {"ccc": 0.5}}
+    return record("end-to-end", fold, **known, predictions=said)
+
+
+def same(one: Record, other: Record) -> bool:
+    """Whether two records are equal, and their predictions to the last bit."""
+    a, b = one.predictions, other.predictions
+    arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("targets", "outputs"))
+    lengths = None if a.lengths is None else a.lengths.tolist()
+    return one == other and a.ids == b.ids and arrays and lengths == (None if b.lengths is None else b.lengths.tolist())
+
+
+def names(folder: Path) -> list[str]:
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if not name.endswith(".lock"))
+
+
+MANY = [record(system, fold, seed) for system in ("are", "mdre") for fold in (0, 1) for seed in (0, 1)]
+MANY += [record(variant="loss sigmoid", key="s"), curves(0), curves(1)]
+MANY.sort(key=lambda one: (one.corpus, one.system, one.variant, one.fold, one.seed))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    ours = [record(system, fold, seed) for system in ("are", "mdre") for fold in (0, 1) for seed in (0, 1)]
-    for one in ours:
-        path = write(one, tmp_path)
-    assert path == tmp_path / "yoon2018/synthetic/random-folds/quick/mdre-fold1-seed1.json"
-    assert results.read(tmp_path) == ours
-    assert results.read(tmp_path, system="are", fold=1) == ours[2:4]
-    assert results.read(tmp_path, system=["are", "tre"], seed=0) == [ours[0], ours[2]]
-    for one in results.read(tmp_path):
-        assert one.predictions is None
-        theirs = next(other for other in ours if other == one).predictions
-        back = results.read_predictions(one, tmp_path)
-        assert back.ids == theirs.ids
-        assert (back.labels == theirs.labels).all() and (back.logits == theirs.logits).all()
-        assert back.labels.dtype == np.int64 and back.logits.dtype == np.float32
-    assert sorted(path.suffix for path in tmp_path.rglob("*") if path.is_file()) == [".json"] * 8 + [".npz"] * 8
+    for one in MANY:
+        path = results.write(one, tmp_path)
+        assert path == tmp_path / one.path
+    assert record(fold=1).path == Path("synthetic/yoon2018/random-folds/quick/mdre/fold1-seed0.json")
+    assert record(variant="loss sigmoid").path.parts[-2:] == ("mdre+loss-sigmoid", "fold0-seed0.json")
+    assert len(names(tmp_path)) == 2 * len(MANY)
+    assert sorted(map(repr, results.read(tmp_path))) == sorted(map(repr, (replace(o, predictions=None) for o in MANY)))
+    found = results.read(tmp_path, predictions=True)
+    assert len(found) == len(MANY) and all(same(a, b) for a, b in zip(found, MANY, strict=True))
+    for one in found:
+        assert one.predictions.outputs.dtype == np.float32
+        assert one.predictions.targets.dtype == (np.float32 if one.task == "continuous" else np.int64)
+    assert results.read(tmp_path, system="are", fold=1) == [one for one in MANY if one.system == "are" and one.fold]
+    assert {one.place for one in results.read(tmp_path, system=["are", "tre"], seed=0)} == {
+        "fold0-seed0",
+        "fold1-seed0",
+    }
+    assert [one.variant for one in results.read(tmp_path, variant="loss sigmoid")] == ["loss sigmoid"]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    write(ours[0], tmp_path)
+    results.write(MANY[0], tmp_path)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
 
 
 def test_numpy_numbers_and_losses_that_overflow_can_be_written(tmp_path: Path) -> None:
-    one = record(steps=np.int64(7), confusion=np.eye(4, dtype=np.int64), wall_time=np.float32(0.5))
+    one = record(steps=np.int64(7), wall_time=np.float32(0.5), settings={"root": Path("a/b"), "n": np.arange(2)})
     one = replace(one, metrics=dict(one.metrics) | {"loss": math.nan, "ua": np.float64(0.25)})
-    write(one, tmp_path)
+    results.write(one, tmp_path)
     (back,) = results.read(tmp_path)
     assert back.metrics["loss"] is None and back.metrics["ua"] == 0.25
-    assert back.confusion == np.eye(4).tolist() and back.steps == 7 and back.wall_time == 0.5
-    with pytest.raises(TypeError, match="Path is not JSON serializable"):
-        write(record(settings={"root": tmp_path}), tmp_path)
+    assert back.steps == 7 and back.wall_time == 0.5 and back.settings == {"root": "a/b", "n": [0, 1]}
 
 
 def test_a_failed_write_leaves_the_old_record(tmp_path: Path) -> None:
-    write(record(), tmp_path)
-    with pytest.raises(TypeError):
-        write(record(key="new", settings={"not": object()}), tmp_path)
-    assert [one.key for one in results.read(tmp_path)] == ["k"]
+    results.write(record(), tmp_path)
+    with pytest.raises(TypeError, match="object is not JSON serializable"):
+        results.write(record(key="new", settings={"not": object()}), tmp_path)
+    (back,) = results.read(tmp_path, predictions=True)
+    assert same(back, record())
     assert not list(tmp_path.rglob(".*"))
-    assert results.read_predictions(record(), tmp_path).ids == record().predictions.ids
+
+
+# Fields that come and go
+
+
+def test_unknown_fields_are_tolerated_and_missing_ones_have_defaults(tmp_path: Path) -> None:
+    path = results.write(record(), tmp_path)
+    content = json.loads(path.read_text())
+    needed = {"paper", "system", "corpus", "protocol", "profile", "fold", "seed", "key", "metrics", "history"}
+    path.write_text(json.dumps({k: v for k, v in content.items() if k in needed} | {"moon": "full"}))
+    (back,) = results.read(tmp_path, predictions=True)
+    assert (back.variant, back.task, back.code, back.commit, back.settings) == ("", "classes", "", None, {})
+    assert back.metrics == content["metrics"] and back.predictions.ids == record().predictions.ids
+    results.pack(tmp_path)
+    assert same(results.read(tmp_path, predictions=True)[0], replace(back, outputs=[], opening=[]))
+
+
+# Packed
+
+
+def test_packed_records_are_the_same_in_two_files_a_system(tmp_path: Path) -> None:
+    for one in MANY:
+        results.write(one, tmp_path)
+    before = results.read(tmp_path, predictions=True)
+    assert results.pack(tmp_path) == len(MANY)
+    groups = sorted({one.group.as_posix() for one in MANY})
+    assert names(tmp_path) == sorted(f"{own}{suffix}" for own in groups for suffix in (".json", ".npz"))
+    after = results.read(tmp_path, predictions=True)
+    assert len(after) == len(before) and all(same(a, b) for a, b in zip(before, after, strict=True))
+    assert same(results.find(replace(record(fold=1), predictions=None), tmp_path), record(fold=1))
+    assert results.pack(tmp_path) == 0  # nothing lies by itself
+    packed = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    for one in MANY:
+        results.write(one, tmp_path)
+    results.pack(tmp_path)
+    assert packed == {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+
+
+def test_what_lies_by_itself_counts_and_is_packed_with_the_rest(tmp_path: Path) -> None:
+    for fold in (0, 1):
+        results.write(record(fold=fold), tmp_path)
+    results.pack(tmp_path)
+    newer = record(fold=1, key="newer", metrics={"ua": 1.0}, predictions=record(seed=5).predictions)
+    for one in (newer, record(fold=2)):
+        results.write(one, tmp_path)
+    for _ in range(2):
+        found = results.read(tmp_path, predictions=True)
+        assert [one.fold for one in found] == [0, 1, 2]
+        assert all(same(a, b) for a, b in zip(found, [record(), newer, record(fold=2)], strict=True))
+        assert results.find(record(fold=1), tmp_path) is None  # its key is another now
+        assert same(results.find(newer, tmp_path), newer)
+        results.pack(tmp_path)
+    assert len(names(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_pack_that_is_killed_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Killed at any of the moments at which a file gets its name or goes: two written, four removed."""
+    results.write(record(), tmp_path)
+    results.pack(tmp_path)
+    ours = [record(key="newer", metrics={"ua": 1.0}, predictions=record(seed=9).predictions), record(fold=1)]
+    for one in ours:
+        results.write(one, tmp_path)
+    moments, replacing, unlinking = iter(range(100)), os.replace, Path.unlink
+
+    def killed(real):
+        def maybe(path, *more, **options):
+            temporary = Path(path).name.startswith(".") and not more
+            if not temporary and next(moments) >= after:
+                raise KeyboardInterrupt
+            return real(path, *more, **options)
+
+        return maybe
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", killed(replacing))
+        patch.setattr(Path, "unlink", killed(unlinking))
+        with pytest.raises(KeyboardInterrupt):
+            results.pack(tmp_path)
+    for _ in range(2):
+        found = results.read(tmp_path, predictions=True)
+        assert len(found) == 2 and all(same(a, b) for a, b in zip(found, ours, strict=True))
+        assert all(same(results.find(one, tmp_path), one) for one in ours)
+        results.pack(tmp_path)
+    assert [Path(name).suffix for name in names(tmp_path) if "seed" not in name] == [".json", ".npz"]
+
+
+# Damage
 
 
 @pytest.mark.parametrize(
@@ -102,47 +216,101 @@ def test_a_failed_write_leaves_the_old_record(tmp_path: Path) -> None:
     [
         (lambda text: text[: len(text) // 2], r"damaged, not JSON \(.*line \d+"),
         (lambda text: "", "damaged, not JSON"),
+        (lambda text: "[" * 100_000, "damaged, not JSON"),
         (lambda text: "[1, 2]", "expected an object, got a list"),
-        (lambda text: '{"ceilings": 1}', "it has no .*commit.* and unknown ceilings"),
-        (lambda text: text.replace('"key"', '"keys"'), "it has no key and unknown keys"),
+        (lambda text: '{"records": [3]}', "expected an object, got a int"),
+        (lambda text: '{"ceilings": 1}', "it has no paper, system, .*history"),
+        (lambda text: text.replace('"key"', '"keys"'), "it has no key; "),
         (lambda text: text.replace('"fold": 0', '"fold": "first"'), "fold is 'first'"),
+        (lambda text: text.replace('"fold": 0', '"fold": true'), "fold is True"),
+        (lambda text: text.replace('"history": [', '"history": 3, "more": ['), "history is 3"),
+        (lambda text: text.replace('"variant": ""', '"variant": null'), "variant is None"),
         (lambda text: text.replace('"synthetic": true', '"synthetic": "yes"'), "synthetic is 'yes'"),
+        (lambda text: text.replace('"seed": 0', '"seed": 1'), "this record belongs to .*fold0-seed1.json"),
+        (lambda text: text.replace('"quick"', '"paper"'), "this record belongs to .*paper/mdre/fold0-seed0.json"),
+        (lambda text: text.replace('"quick"', '"../quick"'), "is no place for results"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, damage, message: str) -> None:
-    path = write(record(), tmp_path)
+    path = results.write(record(), tmp_path)
     path.write_text(damage(path.read_text()))
-    with pytest.raises(ValueError, match=message) as error:
-        results.read(tmp_path)
-    assert str(error.value).startswith(f"{path}: ")
-    assert "delete it and run again" in str(error.value)
+    for look in (results.read, results.pack, lambda folder: results.find(record(), folder)):
+        with pytest.raises(ValueError, match=message) as error:
+            look(tmp_path)
+        assert str(error.value).startswith(f"{path}: ")
+        assert "delete it and run again" in str(error.value)
 
 
 def test_bytes_that_are_not_text_are_named(tmp_path: Path) -> None:
-    write(record(), tmp_path).write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"seed0\.json: damaged"):
+    results.write(record(), tmp_path).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"fold0-seed0\.json: damaged"):
         results.read(tmp_path)
+
+
+def test_a_record_copied_to_another_place_is_refused(tmp_path: Path) -> None:
+    path = results.write(record(), tmp_path / "results")
+    packed = tmp_path / "packed" / path.parent.relative_to(tmp_path / "results").with_suffix(".json")
+    for target in (path.with_name("fold7-seed0.json"), packed.with_name("tre.json")):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+        with pytest.raises(ValueError, match=r"this record belongs to synthetic/yoon2018/random-folds/quick/mdre"):
+            results.read(target.parent)
+        target.unlink()
+
+
+def test_a_folder_deep_within_the_results_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = results.write(record(), tmp_path)
+    monkeypatch.chdir(path.parent)
+    assert len(results.read(".")) == 1
+    results.pack(tmp_path)
+    monkeypatch.chdir(tmp_path / "synthetic" / "yoon2018")
+    assert len(results.read(".", predictions=True)) == 1
+
+
+@pytest.mark.parametrize("name", ["..", "", "a/b", "/etc", "a\0b", ".", "a\\b", "a b"])
+@pytest.mark.parametrize("field", ["corpus", "paper", "protocol", "profile"])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, field: str, name: str) -> None:
+    with pytest.raises(ValueError, match="is no place for results"):
+        results.write(record(**{field: name}), tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("variant", ["../../up", "/etc/passwd", "a\nb", "wörter: 5 %", "model={'hidden': 8}"])
+def test_a_variant_may_say_anything_and_stays_in_its_folder(tmp_path: Path, variant: str) -> None:
+    one = record(variant=variant)
+    path = results.write(one, tmp_path)
+    assert path.parent.parent == tmp_path / "synthetic/yoon2018/random-folds/quick"
+    assert same(results.find(one, tmp_path), one)
+    results.pack(tmp_path)
+    (back,) = results.read(tmp_path, predictions=True, variant=variant)
+    assert same(back, one)
 
 
 def test_damaged_or_missing_predictions_are_named(tmp_path: Path) -> None:
     one = record()
-    path = write(one, tmp_path).with_suffix(".npz")
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"mdre-fold0-seed0\.npz: not the predictions of a run .*; delete it"):
-        results.read_predictions(one, tmp_path)
-    np.savez(path, ids=np.array([{"a": 1}], dtype=object))
+    path = results.write(one, tmp_path).with_suffix(".npz")
+    whole = path.read_bytes()
+    for broken in (whole[:100], b"", b"PK nonsense", whole[: len(whole) // 2] + bytes(len(whole) // 2)):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"mdre/fold0-seed0\.npz: not the predictions of a run .*; delete it"):
+            results.read(tmp_path, predictions=True)
+    np.savez(path, **{"fold0-seed0.ids": np.array([{"a": 1}], dtype=object)})  # what only pickle can read
     with pytest.raises(ValueError, match="not the predictions"):
-        results.read_predictions(one, tmp_path)
-    write(replace(one, key="another"), tmp_path)
-    with pytest.raises(ValueError, match=r"seed0\.npz: the predictions of another run"):
-        results.read_predictions(one, tmp_path)
+        results.read(tmp_path, predictions=True)
+    results.write(replace(one, key="another"), tmp_path)
+    of_another = path.read_bytes()
+    results.write(one, tmp_path)
+    path.write_bytes(of_another)
+    with pytest.raises(ValueError, match=r"seed0\.npz: fold0-seed0 are predictions of another run than the record"):
+        results.read(tmp_path, predictions=True)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"seed0\.npz.*run it again"):
-        results.read_predictions(one, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"seed0\.npz.*run again"):
+        results.read(tmp_path, predictions=True)
+    assert results.read(tmp_path) == [one]
 
 
 def test_reading_the_wrong_place_or_field_is_told(tmp_path: Path) -> None:
-    assert results.read(tmp_path) == []
+    assert results.read(tmp_path) == [] and results.pack(tmp_path) == 0
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         results.read(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="cannot filter by sytem; a record has paper, system"):
@@ -150,158 +318,67 @@ def test_reading_the_wrong_place_or_field_is_told(tmp_path: Path) -> None:
 
 
 def test_predictions_must_fit_their_ids() -> None:
-    with pytest.raises(ValueError, match="2 ids need labels"):
-        Predictions(["a", "b"], np.array([0]), np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="2 ids need labels"):
-        Predictions(["a", "b"], np.array([0, 1]), np.zeros((1, 4)))
+    two = ["a", "b"]
+    for targets, outputs, lengths in (
+        (np.array([0]), np.zeros((2, 4)), None),
+        (np.array([0, 1]), np.zeros((1, 4)), None),
+        (np.array([0, 1]), np.zeros(2), None),
+        (np.zeros((5, 3)), np.zeros((5, 3)), [2, 2]),
+        (np.zeros(4), np.zeros((4, 3)), [2, 2]),
+    ):
+        with pytest.raises(ValueError, match=r"2 ids, [24] rows: expected as many targets and outputs"):
+            Predictions(two, targets, outputs, lengths)
 
 
 def test_find_gives_only_the_same_run(tmp_path: Path) -> None:
     one = record()
-    assert results.find(one.path, "k", tmp_path) is None
-    path = write(one, tmp_path)
-    found = results.find(one.path, "k", tmp_path)
-    assert found == one and found.predictions.ids == one.predictions.ids
-    assert results.find(one.path, "another", tmp_path) is None
+    assert results.find(one, tmp_path) is None
+    path = results.write(one, tmp_path)
+    assert same(results.find(replace(one, predictions=None, metrics={}, history=[]), tmp_path), one)
+    for other in ({"key": "another"}, {"seed": 1}, {"fold": 1}, {"variant": "v"}, {"profile": "paper"}):
+        assert results.find(replace(one, **other), tmp_path) is None
     path.with_suffix(".npz").unlink()
-    assert results.find(one.path, "k", tmp_path) is None
+    assert results.find(one, tmp_path) is None
 
 
-def corpus_in(folder: Path, **changes) -> Corpus:
-    folder.mkdir()
-    (folder / "a.wav").write_bytes(changes.pop("sound", b"sound"))
-    known = {
-        "id": "a",
-        "speaker": "Ses01F",
-        "session": "Session1",
-        "dialogue": "d",
-        "scripted": False,
-        "emotion": "sad",
-        "dimensions": None,
-        "text": "oh no",
-        "audio": folder / "a.wav",
-        "duration": 1.0,
-    }
-    return Corpus("synthetic", folder, [Utterance(**known | changes)])
+# Together
 
 
-def test_the_key_changes_with_what_determines_the_result(tmp_path: Path) -> None:
-    corpus, split = corpus_in(tmp_path / "0"), Split("one", ["a"], [], [])
-    settings = {"learning_rate": 0.001, "model": {"hidden": 200, "layers": 1}}
-    key = results.run_key(corpus, split, settings, 0, system="are")
-    moved = corpus_in(tmp_path / "1")
-    reordered = {"model": {"layers": 1, "hidden": 200}, "learning_rate": 0.001}
-    assert results.run_key(moved, split, reordered, 0, system="are") == key
-    others = [
-        results.run_key(corpus, split, settings, 1, system="are"),
-        results.run_key(corpus, split, settings, 0, system="mdre"),
-        results.run_key(corpus, split, settings | {"learning_rate": 0.01}, 0, system="are"),
-        results.run_key(corpus, Split("one", [], [], ["a"]), settings, 0, system="are"),
-    ]
-    changes = [
-        {"text": "oh"},
-        {"emotion": "angry"},
-        {"sound": b"another"},
-        {"words": (Segment("oh", 0, 0.5),)},
-        {"id": "b"},
-    ]
-    for number, change in enumerate(changes, start=2):
-        others.append(results.run_key(corpus_in(tmp_path / str(number), **change), split, settings, 0, system="are"))
-    assert len({key, *others}) == 1 + len(others)
-
-
-def test_pooled_puts_the_folds_of_one_seed_together(tmp_path: Path) -> None:
-    folds = [record(fold=fold) for fold in (1, 0, 2)]
+@pytest.mark.parametrize("make", [lambda fold: record(fold=fold), curves])
+def test_pooled_puts_the_folds_of_one_seed_together(tmp_path: Path, make) -> None:
+    folds = [make(fold) for fold in (1, 0, 2)]
     pooled = results.pooled(folds)
-    assert pooled.ids == [id for i in (1, 0, 2) for id in folds[i].predictions.ids]
-    counts = metrics.confusion(pooled.labels, pooled.predicted)
-    assert (counts == results.confusion_of(folds)).all() and counts.sum() == 120
+    assert pooled.ids == [id for n in (0, 1, 2) for id in make(n).predictions.ids]
     for one in folds:
-        write(one, tmp_path)
-    again = results.pooled(results.read(tmp_path), tmp_path)
-    assert again.ids == pooled.ids and (again.logits == pooled.logits).all()
+        results.write(one, tmp_path)
+    again = results.pooled(results.read(tmp_path, predictions=True))
+    assert again.ids == pooled.ids and (again.outputs == pooled.outputs).all()
+    measures = (CONTINUOUS if folds[0].task == "continuous" else CLASSES).measures
+    measure = next(iter(measures.values()))
+    sums = [one.predictions.statistics(measure).sum(axis=0) for one in folds]
+    assert pooled.statistics(measure).shape[0] == len(pooled.ids)
+    np.testing.assert_allclose(pooled.statistics(measure).sum(axis=0), np.sum(sums, axis=0))
     with pytest.raises(ValueError, match="read without its predictions"):
         results.pooled(results.read(tmp_path))
-    with pytest.raises(ValueError, match="records of 2 runs"):
-        results.pooled([record(seed=0), record(fold=1, seed=1)])
-    with pytest.raises(ValueError, match="Ses01F_impro01_F000 is tested in two folds"):
-        results.pooled([record(), record()])
+    with pytest.raises(ValueError, match=f"{folds[0].predictions.ids[0]} is tested in two folds"):
+        results.pooled([folds[0], folds[0]])
+
+
+def test_only_folds_of_one_run_are_pooled() -> None:
+    for other in ({"seed": 1}, {"variant": "v"}, {"profile": "paper"}, {"system": "are"}):
+        with pytest.raises(ValueError, match="records of 2 runs"):
+            results.pooled([record(), replace(record(fold=1), **other)])
     with pytest.raises(ValueError, match="records of 0 runs"):
         results.pooled([])
+
+
+def test_confusion_is_counted_from_the_predictions(tmp_path: Path) -> None:
+    folds = [record(fold=fold) for fold in range(3)]
+    for one in folds:
+        counts = metrics.confusion(one.predictions.targets, one.predictions.predicted)
+        assert (one.confusion == counts).all() and counts.sum() == 40
+    assert (results.confusion_of(folds) == sum(one.confusion for one in folds)).all()
     with pytest.raises(ValueError, match="at least one record"):
         results.confusion_of([])
-
-
-def test_table_has_means_intervals_and_published_numbers() -> None:
-    runs = [record(system, fold, seed) for system in ("are", "mdre", "mine") for fold in (0, 1) for seed in (0, 1)]
-    table = results.table(runs)
-    ours, theirs = "ours (synthetic corpus)", "published (IEMOCAP)"
-    assert list(table.index) == ["are", "mdre", "mine"] and table.index.name == "system"
-    assert list(table.columns.get_level_values(0).unique()) == [ours, theirs]
-    assert list(table[theirs].columns) == ["WAP"]
-    for system, paper in (("are", 0.546), ("mdre", 0.718), ("mine", math.nan)):
-        values = [one.metrics["ua"] for one in runs if one.system == system]
-        low, high, mean = metrics.mean_interval(values)
-        row = table.loc[system]
-        assert (row[ours, "UA"], row[ours, "UA low"], row[ours, "UA high"]) == pytest.approx((mean, low, high))
-        assert row[ours, "runs"] == 4
-        assert row[theirs, "WAP"] == pytest.approx(paper, nan_ok=True)
-    text = results.formatted(table)
-    assert list(text.columns) == [
-        *((ours, heading) for heading in ("runs", "accuracy", "WA", "UA", "WAP")),
-        (theirs, "WAP"),
-    ]
-    low, high, mean = metrics.mean_interval([one.metrics["ua"] for one in runs[:4]])
-    assert text.loc["are", (ours, "UA")] == f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-    assert list(text[theirs, "WAP"]) == ["54.6", "71.8", ""]
-    assert list(text[ours, "runs"]) == ["4", "4", "4"]
-
-
-def test_table_of_real_speech_of_one_run_and_of_several_protocols() -> None:
-    real = {"corpus": "ravdess", "synthetic": False}
-    table = results.table([record(**real), record(protocol="leave-speakers-out", **real)])
-    assert table.index.names == ["protocol", "system"]
-    assert list(table.columns.get_level_values(0).unique()) == ["ours (RAVDESS)", "published (IEMOCAP)"]
-    assert "[" not in results.formatted(table)["ours (RAVDESS)", "UA"].iloc[0]
-    nothing = results.table([record(system="mine", metrics=dict.fromkeys(results.METRICS))])
-    assert list(nothing.columns.get_level_values(0).unique()) == ["ours (synthetic corpus)"]
-    assert results.formatted(nothing).iloc[0].tolist() == ["1", "", "", "", ""]
-    with pytest.raises(ValueError, match="records of one corpus, got ravdess, synthetic"):
-        results.table([record(), record(**real)])
-    with pytest.raises(ValueError, match="got none"):
-        results.table([])
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
-    command = ["git", "-C", str(folder), *identity, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_commit_is_that_of_the_packages_own_repository(tmp_path: Path) -> None:
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    assert results.commit(package) is None  # no repository at all
-    git(tmp_path, "init", "-q")
-    assert results.commit(package) is None  # installed into somebody else's repository
-    git(tmp_path, "add", "package")
-    git(tmp_path, "commit", "-q", "-m", "one")
-    head = git(tmp_path, "rev-parse", "--short", "HEAD")
-    assert results.commit(package) == head
-    (tmp_path / "notes.txt").write_text("not of the package")
-    assert results.commit(package) == head
-    (package / "__init__.py").write_text("changed = True")
-    assert results.commit(package) == f"{head}+"
-
-
-def test_commit_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert results.commit() is None
-
-
-def test_environment_facts_hold_no_path() -> None:
-    facts = json.dumps([results.versions(), results.hardware(), results.hardware("mps")])
-    assert {"python", "serlib", "torch", "torchaudio", "numpy", "opensmile"} <= set(results.versions())
-    assert results.hardware().endswith(" cores") and results.hardware("mps") == "mps"
-    assert str(Path.home()) not in facts
+    with pytest.raises(ValueError, match=r"fold0-seed0\.json: read without its predictions"):
+        results.confusion_of([replace(record(), predictions=None)])

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from serlib import training
+from serlib import inputs, runs
 from serlib.corpora.corpus import EMOTIONS, Corpus, Utterance
 from serlib.embeddings import train_word2vec
-from serlib.models.yoon2018 import SYSTEMS
-from serlib.protocols import PROTOCOLS
+from serlib.results import Record
 
 WORDS = dict(zip(EMOTIONS, ("furious", "lovely", "table", "lonely"), strict=True))
-TINY = {"epochs": 2, "batch_size": 16, "model": {"hidden": 8, "embedding": 12}}
+TINY = {"epochs": 2, "batch_size": 16, "vectors": "word2vec", "model": {"hidden": 8, "embedding": 12}}
 
 
 @pytest.fixture
@@ -37,14 +36,17 @@ def corpus(tmp_path: Path) -> Corpus:
     return Corpus("made-up", tmp_path, made)
 
 
-def prepare(corpus: Corpus, **changes: object) -> training.Fold:
-    settings = training.settings_of(SYSTEMS["tre"], "quick", TINY | changes)
-    split = PROTOCOLS["random-folds"](corpus)[0]
-    return training.prepare(SYSTEMS["tre"], settings, corpus, split, vectors="word2vec")
+def plan(corpus: Corpus, **changes: object) -> runs.Run:
+    how = {"folds": 1, "seeds": 1, "device": "cpu", "overrides": TINY | changes}
+    return runs.plan("yoon2018", "tre", corpus, **how)[0]
 
 
-def run(corpus: Corpus, **options: object) -> training.Record:
-    return training.run("yoon2018", "tre", corpus, folds=1, progress=False, device="cpu", jobs=1, **options)[0]
+def prepare(corpus: Corpus, **changes: object) -> runs.Fold:
+    return runs.prepare(plan(corpus, **changes), corpus)
+
+
+def run(corpus: Corpus, **changes: object) -> Record:
+    return runs.make([plan(corpus, **changes)], corpus, progress=False, jobs=1)[0]
 
 
 def test_words_in_like_company_are_alike() -> None:
@@ -113,25 +115,24 @@ def test_only_texts_of_the_training_part_count(corpus: Corpus) -> None:
 
 
 def test_a_run_starts_from_them_and_says_so(corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    still = TINY | {"learning_rate": 0.0, "epochs": 1}
-    fold = prepare(corpus, **still)
-    model, _ = training.train(fold, seed=3, progress=False)
+    fold = prepare(corpus, learning_rate=0.0, epochs=1)
+    model, _ = runs.train(fold, seed=3, progress=False)
     row = model.text.embedding.weight[fold.vocabulary.tokens.index("furious")]
     torch.testing.assert_close(row, torch.from_numpy(fold.vectors["furious"]))
 
-    with_vectors, without = run(corpus, vectors="word2vec", overrides=TINY), run(corpus, overrides=TINY)
+    with_vectors, without = run(corpus), run(corpus, vectors="random")
     assert without.settings["vectors"] is None
     assert with_vectors.settings["vectors"]["word2vec"]["window"] == 5
     assert with_vectors.settings["vectors"]["gensim"]
     assert with_vectors.key != without.key
     assert with_vectors.metrics["loss"] != without.metrics["loss"]
     monkeypatch.setattr("serlib.embeddings.word2vec.SETTINGS", {"sg": 1, "window": 4, "epochs": 1, "min_count": 2})
-    assert run(corpus, vectors="word2vec", overrides=TINY).key not in (with_vectors.key, without.key)
+    assert plan(corpus).key not in (with_vectors.key, without.key)
 
     monkeypatch.chdir(tmp_path)  # a file of that name is another thing
     Path("word2vec").write_text("furious " + " ".join(["1"] * 12) + "\n")
-    tables = training.tables_for(SYSTEMS["tre"], corpus)
-    settings = training.settings_of(SYSTEMS["tre"], "quick", TINY)
-    assert training.vectors_for("word2vec", tables, settings) == "word2vec"
+    source, settings = inputs.Source(corpus), plan(corpus).settings
+    assert inputs.Words().find(source, settings) == "word2vec"
+    assert inputs.Words("random").find(source, settings) is None
     for file in (Path("word2vec"), "./word2vec"):
-        assert training.vectors_for(file, tables, settings)["furious"].tolist() == [1] * 12
+        assert inputs.Words(file).find(source, settings)["furious"].tolist() == [1] * 12
