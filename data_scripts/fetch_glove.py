@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
-from data_scripts.download import BLOCK, Remote, bar, command, download, remove, unpack, workshop, writing
+from data_scripts.download import BLOCK, Remote, bar, command, download, put, unpack, vacant, workshop, writing
 from serlib import files
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ def fetch(
 
     A download (2.2 GB) is checked by length and SHA-256, the text by its CRC, its first and last line (a token and 300
     numbers) and its number of lines. The file appears when all is right; until then, everything is in a folder
-    `.NAME.fetch` beside it, from which the next call goes on. A file that is there already is checked by its two lines.
+    `.NAME.fetch` beside it, from which the next call goes on. A file that is there already is checked by its two lines
+    and never replaced.
 
     Args:
         out: the folder; None for `cache_folder() / "glove"`.
@@ -57,22 +58,26 @@ def fetch(
         the text file.
 
     Raises:
-        OSError: if the download fails, `source` is not there, or the file cannot be written.
+        OSError: if the download fails, `source` is not there, or the file cannot be written or is there already.
         ValueError: if the zip or the text is damaged, cut off or something else.
     """
     out = Path(out or files.cache_folder() / "glove").expanduser().absolute() / NAME
-    with workshop(out) as work:
+    with workshop(out, "glove.840B.300d.zip") as (archive, new):
         if source is None and out.is_file():
             _check_ends(out)
             log.info("GloVe is there: %s, nothing to do", out)
             return out
-        if source is None:
-            archive = download(remote, work / "glove.840B.300d.zip", progress=progress)
-            _from_zip(archive, out, work, lines, progress)
-        elif (found := _find(Path(source).expanduser().absolute())).suffix == ".zip":
-            _from_zip(found, out, work, lines, progress)
+        found = _find(Path(source).expanduser().absolute()) if source else None
+        if found and found.suffix != ".zip":
+            _link(found, out, new, lines, progress)
         else:
-            _from_text(found, out, work, lines, progress)
+            vacant(out)
+            found = found or download(remote, archive, progress=progress)
+            texts = unpack(found, new, _place, most_files=MOST_FILES, most_bytes=MOST_BYTES, progress=progress)
+            if not texts:
+                raise ValueError(f"{found}: expected {NAME} in it, found none")
+            _check(texts[0], lines, progress)
+            put(texts[0], out)
     log.info("GloVe is complete: %s", out)
     return out
 
@@ -88,28 +93,19 @@ def _find(source: Path) -> Path:
     raise FileNotFoundError(f"{source}: expected {NAME} or glove.840B.300d.zip in it, found neither")
 
 
-def _from_zip(archive: Path, out: Path, work: Path, lines: int, progress: bool) -> None:
-    found = unpack(archive, work / "new", _place, most_files=MOST_FILES, most_bytes=MOST_BYTES, progress=progress)
-    if not found:
-        raise ValueError(f"{archive}: expected {NAME} in it, found none")
-    _check(found[0], lines, progress)
-    with writing(out):
-        os.replace(found[0], out)
-
-
-def _from_text(text: Path, out: Path, work: Path, lines: int, progress: bool) -> None:
+def _link(text: Path, out: Path, new: Path, lines: int, progress: bool) -> None:
+    """Make `out` a link to `text`, or a copy where there are no links."""
     _check(text, lines, progress)
     if out.exists() and out.samefile(text):
         return
-    new = work / "new"
+    vacant(out)
     with writing(out):
-        work.mkdir(exist_ok=True)
-        remove(new)
+        new.parent.mkdir(exist_ok=True)
         try:
             new.symlink_to(text.resolve())
         except OSError:
             shutil.copyfile(text, new)
-        os.replace(new, out)
+    put(new, out)
 
 
 def _place(name: PurePosixPath) -> PurePosixPath | None:

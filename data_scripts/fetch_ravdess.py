@@ -12,7 +12,7 @@ import shutil
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from data_scripts.download import Remote, command, download, remove, unpack, workshop, writing
+from data_scripts.download import Remote, command, download, put, unpack, vacant, workshop, writing
 from serlib import files
 from serlib.corpora import ravdess
 
@@ -44,7 +44,7 @@ def fetch(
 
     Args:
         out: the folder to make, holding `Actor_01` to `Actor_24`; None for `cache_folder() / "ravdess"`. One that is
-            there and holds nothing but some of RAVDESS is replaced.
+            there and is not empty is never replaced.
         source: instead of a download, a folder that holds the actors' folders (itself, or in its only folder that does;
             `out` becomes a link to it, or a copy where there are no links), or a zip file of them. It may be part of
             the corpus: what there is, is logged.
@@ -55,27 +55,28 @@ def fetch(
         `out`.
 
     Raises:
-        OSError: if the download fails, `source` is not there, or `out` cannot be written or holds other files.
+        OSError: if the download fails, `source` is not there, or `out` cannot be written or holds files.
         ValueError: if the zip or files in it are damaged, missing or harmful.
     """
     out = Path(out or files.cache_folder() / "ravdess").expanduser().absolute()
-    with workshop(out) as work:
-        if source is not None:
-            source = Path(source).expanduser().absolute()
-            if not source.exists():
-                raise FileNotFoundError(f"{source}: no such folder or zip file; give --from the one that you have")
-            if source.is_dir():
-                emotions = _from_folder(_actors_in(source), out, work)
-            else:
-                _refuse_strangers(out)
-                emotions = _from_zip(source, out, work, progress)
-        elif _is_whole(out):
+    with workshop(out, "Audio_Speech_Actors_01-24.zip") as (archive, new):
+        if source is None and _is_whole(out):
             log.info("RAVDESS is complete in %s: %s files, nothing to do", out, f"{WHOLE:,}")
             return out
+        least = WHOLE if source is None else 1
+        source = Path(source).expanduser().absolute() if source else None
+        if source and not source.exists():
+            raise FileNotFoundError(f"{source}: no such folder or zip file; give --from the one that you have")
+        if source and source.is_dir():
+            emotions = _link(_actors_in(source), out, new)
         else:
-            _refuse_strangers(out)
-            archive = download(remote, work / "Audio_Speech_Actors_01-24.zip", progress=progress)
-            emotions = _from_zip(archive, out, work, progress, least=WHOLE)
+            vacant(out)
+            source = source or download(remote, archive, progress=progress)
+            unpack(source, new, _place, most_files=MOST_FILES, most_bytes=MOST_BYTES, progress=progress)
+            emotions = _check(new, source)
+            if emotions.total() < least:
+                raise ValueError(f"{source}: expected {least:,} files of RAVDESS, found {emotions.total():,}")
+            put(new, out)
     if emotions.total() == WHOLE:
         log.info("RAVDESS is complete in %s: %s files", out, f"{WHOLE:,}")
     else:
@@ -84,25 +85,14 @@ def fetch(
     return out
 
 
-def _from_zip(archive: Path, out: Path, work: Path, progress: bool, least: int = 1) -> Counter[str]:
-    new = work / "new"
-    unpack(archive, new, _place, most_files=MOST_FILES, most_bytes=MOST_BYTES, progress=progress)
-    emotions = _check(new, archive)
-    if emotions.total() < least:
-        raise ValueError(f"{archive}: expected {least:,} files of RAVDESS, found {emotions.total():,}")
-    _put(new, out, work)
-    return emotions
-
-
-def _from_folder(root: Path, out: Path, work: Path) -> Counter[str]:
+def _link(root: Path, out: Path, new: Path) -> Counter[str]:
+    """Make `out` a link to `root`, or a copy where there are no links."""
     emotions = _check(root, root)
     if out.exists() and out.samefile(root):
         return emotions
-    _refuse_strangers(out)
-    new = work / "new"
+    vacant(out)
     with writing(out):
-        work.mkdir(exist_ok=True)
-        remove(new)
+        new.parent.mkdir(exist_ok=True)
         try:
             new.symlink_to(root.resolve(), target_is_directory=True)
         except OSError:
@@ -110,7 +100,7 @@ def _from_folder(root: Path, out: Path, work: Path) -> Counter[str]:
                 for path in sorted((root / actor).glob("*.wav")):
                     (new / actor).mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, new / actor / path.name)
-    _put(new, out, work)
+    put(new, out)
     return emotions
 
 
@@ -119,18 +109,6 @@ def _place(name: PurePosixPath) -> PurePosixPath | None:
     if name.parent.name in ravdess.ACTORS and ravdess.FILE_NAME.fullmatch(name.name):
         return PurePosixPath(name.parent.name, name.name)
     return None
-
-
-def _put(new: Path, out: Path, work: Path) -> None:
-    """Put the folder or link `new` in the place of `out`."""
-    with writing(out):
-        if out.is_symlink():
-            out.unlink()
-        elif out.exists():
-            old = work / "old"
-            remove(old)
-            out.rename(old)
-        new.rename(out)
 
 
 def _actors_in(folder: Path) -> Path:
@@ -167,18 +145,6 @@ def _check(root: Path, source: Path) -> Counter[str]:
         count = f"{len(damaged):,} of {len(damaged) + len(corpus.utterances):,} files are damaged"
         raise ValueError(f"{source}: {count}, first {damaged[0].where}: {damaged[0].why}. Get them anew")
     return Counter(utterance.emotion for utterance in corpus.utterances)
-
-
-def _refuse_strangers(out: Path) -> None:
-    """Raise if replacing `out` would remove something other than RAVDESS."""
-    if out.is_symlink() or not out.exists():
-        return
-    if not out.is_dir():
-        raise FileExistsError(f"{out} is a file, not a folder; name another folder with --out")
-    for path in out.rglob("*"):
-        known = path.is_dir() or path.name.startswith(".") or ravdess.FILE_NAME.fullmatch(path.name)
-        if not known:
-            raise FileExistsError(f"{out} holds other files ({path.relative_to(out)}); name another folder with --out")
 
 
 def main(arguments: list[str] | None = None) -> int:
