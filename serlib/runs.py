@@ -702,7 +702,11 @@ def _numbered(
 def _extract(
     plan: Sequence[Run], corpus: Corpus, cache: str | Path | None, progress: bool
 ) -> None:
-    """Have all cores extract what the runs need, before processes share the runs."""
+    """Have all cores extract what the runs need, before processes share the runs; and
+    see that the corpus is the one that they were planned for.
+    """
+    for run in {run.data: run for run in plan}.values():
+        _read(run, corpus, cache)
     for paper, name in dict.fromkeys((run.paper, run.system) for run in plan):
         system = find_system(paper, name)
         source = Source(system.task.select(corpus), cache, progress)

@@ -352,7 +352,7 @@ def test_a_folder_that_cannot_be_written(name: str, writers: dict, folder: Path)
 def test_a_book_that_cannot_be_copied_is_not_there(tmp_path: Path) -> None:
     for first in (0, 1, 4):
         with pytest.raises(SystemExit) as caught, SYSTEM.watched(tmp_path / "stage", first):
-            run_chapters.stage(tmp_path / "stage", run=False)
+            run_chapters.stage(tmp_path / "stage", run=False, results=None)
         expected = f"{tmp_path / 'stage'}: cannot write a copy of the book: [Errno 28] No space left on device"
         assert str(caught.value).startswith(expected)
         assert not (tmp_path / "stage").exists()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import serlib
 from serlib import provenance
@@ -100,3 +101,15 @@ def test_environment_facts_hold_no_path() -> None:
     assert {"python", "serlib", "torch", "torchaudio", "numpy", "opensmile"} <= set(provenance.versions())
     assert provenance.hardware().endswith(" cores") and provenance.hardware("mps") == "mps"
     assert str(Path.home()) not in facts
+
+
+def test_arithmetic_is_the_same_whenever_it_is_asked_and_leaves_nothing_changed() -> None:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(2)
+    first = provenance.arithmetic.__wrapped__("cpu")
+    torch.set_num_threads(threads)
+    torch.rand(3)
+    assert first == provenance.arithmetic.__wrapped__("cpu") and len(first) == 16
+    torch.set_rng_state(state)
+    provenance.arithmetic.__wrapped__("cpu")
+    assert torch.equal(torch.get_rng_state(), state)
