@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from serlib.corpora.corpus import Segment
-from serlib.features import FEATURES, RATE
+from serlib.features import FEATURES, RATE, read_waveform
+from serlib.inputs import grid_of
+from serlib.settings import Settings
 from serlib.timing import Grid
 
 SHAPES = st.sampled_from([(0.01, 0.025), (0.015, 0.025), (0.01, 0.02), (0.04, 0.04), (0.1, 0.1)])
@@ -32,7 +35,7 @@ def middles(grid: Grid) -> list[float]:
     return found
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(max_examples=300, deadline=None, derandomize=True)
 @given(GRIDS, SEGMENTS)
 def test_a_segment_has_the_steps_whose_middle_lies_within_it_or_the_nearest(grid, drawn):
     segments = [Segment("x", start, start + length / 1000) for start, length in drawn]
@@ -55,7 +58,7 @@ def test_a_segment_has_the_steps_whose_middle_lies_within_it_or_the_nearest(grid
         assert 0 <= first < after <= grid.steps
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(max_examples=200, deadline=None, derandomize=True)
 @given(SHAPES, st.integers(1, 48_000), st.none() | st.integers(1, 60), st.sampled_from([0.0, 0.055, 0.07]))
 def test_frames_are_those_that_lie_wholly_within_the_sound(shape, samples, cut, shortest):
     hop, window = (round(one * RATE) for one in shape)
@@ -78,6 +81,14 @@ def test_frames_are_as_many_as_the_feature_has(name):
     for samples in lengths:
         grid = Grid.of(samples / RATE, feature.hop, feature.window, shortest=feature.shortest)
         assert grid.frames == len(feature.extract(sound[:samples])), samples
+
+
+def test_so_they_are_of_speech_whose_duration_a_reader_tells(synthetic):
+    for one in synthetic.utterances[::25]:
+        for name, feature in FEATURES.items():
+            if feature.per_frame:
+                grid = grid_of(name, Settings(max_frames=10_000))(one)
+                assert grid.frames == len(feature.extract(read_waveform(one.audio))), (one.id, name)
 
 
 def test_a_tie_goes_to_the_even_step():
