@@ -5,8 +5,11 @@ VENV ?= .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 REPORTS := _build/reports
-# Chapters that `make notebooks` runs at the same time: while one trains on every core, another loads or draws on one.
+# Chapters that `make notebooks` runs at the same time.
 AT_ONCE ?= 2
+# Where `make records` keeps what it makes; FRESH=1 makes everything anew, there and in the book.
+RECORDS ?= $(if $(FRESH),_build/fresh,results)
+SNAKEMAKE = "$(BIN)/snakemake" --snakefile workflow/Snakefile --cores all --quiet rules --config folder="$(RECORDS)"
 # What the tests compare serlib.features.short_term with: no wheel, and of what it asks for, nothing is needed here.
 PEER := pyAudioAnalysis==0.3.14
 
@@ -25,16 +28,22 @@ unexport PYTHONHOME
 orelse = || { status=$$?; printf '\n%s\n' "make $@: $(1)" >&2; exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help env corpus book test lint unit notebooks html refresh format clean distclean
+.PHONY: help env corpus book test lint unit records replay audit notebooks html refresh reproduce gpu format clean distclean
 
 help:
-	@echo "make book       make the environment and the synthetic corpus, run every chapter, build the book"
-	@echo "make test       lint, unit, notebooks and html, one after the other: what must pass before a change goes in"
+	@echo "make book       make the environment and the synthetic corpus, run every chapter, build the book;"
+	@echo "                FRESH=1 trains everything that it shows anew, in hours"
+	@echo "make test       lint, unit, replay, notebooks and html, one after the other: what must pass before a change goes in"
 	@echo "make lint       check style and formatting (ruff)"
 	@echo "make unit       run the unit tests (pytest)"
+	@echo "make records    train what workflow/runs.yml lists and results/ lacks; N=1 only says what (Snakemake)"
+	@echo "make replay     start every listed run anew and compare with its record; FULL=1 to the first look"
+	@echo "make audit      train every listed run from nothing and compare; N=3 only three"
 	@echo "make notebooks  run every chapter and compare with its stored outputs (nbval)"
 	@echo "make html       build the book from the stored outputs; warnings are errors"
 	@echo "make refresh    run the chapters in place to renew their stored outputs; CHAPTERS=\"intro yoon2018\" for some"
+	@echo "make reproduce  run a chapter on your data: CHAPTER=yoon2018 CORPUS=iemocap ROOT=/data/IEMOCAP PROFILE=paper"
+	@echo "make gpu        what a machine with a GPU is good for, in MINUTES=8, into OUT=_build/gpu"
 	@echo "make format     format the code and mend what ruff can mend"
 	@echo "make corpus     make the synthetic corpus in the cache folder"
 	@echo "make env        make the environment in $(VENV)"
@@ -65,8 +74,8 @@ corpus: $(READY)
 	@"$(BIN)/python" -c 'from serlib import corpora; c = corpora.load("synthetic"); print(len(c), "utterances in", c.root)' \
 	  $(call orelse,could not make the synthetic corpus. SERLIB_CACHE names the folder that it is kept in.)
 
-book: corpus
-	@"$(BIN)/python" workflow/run_chapters.py stage --execute _build/source \
+book: corpus $(if $(FRESH),records)
+	@"$(BIN)/python" workflow/run_chapters.py stage --execute _build/source $(if $(FRESH),--results "$(RECORDS)") \
 	  $(call orelse,a chapter could not be run. The message above names it.)
 	@"$(BIN)/jupyter-book" build --all -W -n --keep-going --path-output . _build/source \
 	  $(call orelse,the pages could not be built without warnings. The lines with WARNING above say where.)
@@ -74,7 +83,7 @@ book: corpus
 
 test: $(READY)
 	@rm -rf $(REPORTS); start=$$(date +%s); \
-	for step in lint unit notebooks html; do \
+	for step in lint unit replay notebooks html; do \
 	  echo "== $$step"; before=$$(date +%s); \
 	  $(MAKE) --no-print-directory $$step || exit 1; \
 	  echo "== $$step: $$(( $$(date +%s) - before )) s"; \
@@ -93,6 +102,17 @@ unit: $(READY)
 	@"$(BIN)/python" -m pytest -n auto --junitxml=$(REPORTS)/unit.xml \
 	  $(call orelse,a test failed. Run it alone: $(VENV)/bin/python -m pytest FILE::TEST)
 
+records: corpus
+	@"$(BIN)/python" workflow/records.py status --folder "$(RECORDS)" $(call orelse,the list of runs cannot be read.)
+	@$(if $(N),$(SNAKEMAKE) --dry-run,$(SNAKEMAKE)) $(call orelse,a run could not be made. Run make records again to go on.)
+
+replay: corpus
+	@"$(BIN)/python" workflow/records.py replay $(if $(FULL),--full) \
+	  $(call orelse,a record does not hold any more. If the change was meant make records anew (CONTRIBUTING.md).)
+
+audit: corpus
+	@"$(BIN)/python" workflow/records.py audit $(if $(N),--sample $(N)) $(call orelse,a record is not what the code makes.)
+
 notebooks: corpus
 	@chapters=$$("$(BIN)/python" workflow/run_chapters.py list) && \
 	TQDM_DISABLE=1 "$(BIN)/python" -m pytest --nbval -n $(AT_ONCE) --dist loadscope --nbval-sanitize-with=tests/notebooks.cfg \
@@ -107,6 +127,18 @@ html: $(READY)
 refresh: corpus
 	@"$(BIN)/python" workflow/colab.py
 	@"$(BIN)/python" workflow/run_chapters.py refresh $(CHAPTERS) $(call orelse,a chapter could not be run. The message above names it.)
+
+CORPUS ?= synthetic
+PROFILE ?= paper
+reproduce: $(READY)
+	@mkdir -p out && cd book && "$(BIN)/papermill" $(CHAPTER).ipynb ../out/$(CHAPTER)-$(CORPUS).ipynb -p corpus $(CORPUS) \
+	  $(if $(ROOT),-p root "$(abspath $(ROOT))") -p profile $(PROFILE) -p results_dir "$(CURDIR)/out/results" \
+	  $(call orelse,the chapter did not run to its end. Run the command again: finished runs are kept.)
+
+MINUTES ?= 8
+OUT ?= _build/gpu
+gpu: $(READY)
+	@"$(BIN)/python" workflow/gpu.py --minutes $(MINUTES) --out "$(OUT)" $(call orelse,the message above says why.)
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -18,8 +18,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from serlib.corpora.corpus import EMOTIONS, Segment
+from serlib.metrics import Interval
 
 INK = "#7b7b7b"
 """Text and axes: the grey that has the same contrast to white and to the dark page."""
@@ -75,9 +77,9 @@ def scores(
     table: pd.DataFrame,
     *,
     ceilings: Mapping[str, float],
-    chance: float,
+    chance: float = 0.25,
     title: str,
-    xlabel: str,
+    xlabel: str = "UA (%), 95 % interval over test utterances",
 ) -> Figure:
     """Draw one score per system with its interval, and the best scores that different
     observers could reach.
@@ -197,6 +199,38 @@ def word_weights(
     axes.set_xticklabels(words, rotation=60, ha="right")
 
 
+def alignment(
+    weights: np.ndarray,
+    spans: np.ndarray,
+    words: Sequence[str],
+    axes: Axes,
+    title: str,
+    step: float,
+) -> None:
+    """Draw how words share their attention among the steps of a sound, from its
+    smallest weight to its largest, and frame the steps in which each is spoken.
+
+    Args:
+        weights: (words, steps), where 1 is an even share.
+        spans: (words, 2) the first step of each word and the one after its last.
+        words: their names.
+        axes: where to draw.
+        title: whose attention; the smallest and the largest weight are added.
+        step: seconds of a step.
+    """
+    low, high = weights.min(), weights.max()
+    area = (0, step * weights.shape[1], len(words) - 0.5, -0.5)
+    shown = {"cmap": SHADES, "vmin": low, "vmax": high, "aspect": "auto"}
+    axes.imshow(weights, extent=area, **shown)
+    for place, (first, after) in enumerate(np.asarray(spans) * step):
+        corner, size = (first, place - 0.5), (after - first, 1)
+        if after > first:
+            axes.add_patch(Rectangle(corner, *size, fill=False, color=SECOND))
+    title = f"{title}: {low:.2f} to {high:.2f} of an even share"
+    axes.set(yticks=range(len(words)), title=title, xlabel="time (s)")
+    axes.set_yticklabels(words, fontsize=9)
+
+
 def waveform(
     samples: np.ndarray,
     rate: int,
@@ -228,6 +262,67 @@ def waveform(
             fontsize=9,
         )
     axes.set(ylim=(-1, 1), ylabel="amplitude", xlim=(0, len(samples) / rate))
+
+
+def segments(segments: Sequence[Segment], axes: Axes, name: str) -> None:
+    """Draw words or phonemes as coloured stretches with their labels; those of many
+    alternate in height.
+
+    Args:
+        segments: in seconds.
+        axes: where to draw.
+        name: what they are.
+    """
+    heights = (0.5, 0.5) if len(segments) < 8 else (0.3, 0.7)
+    for number, one in enumerate(segments):
+        colour = (ACCENT, SECOND)[number % 2]
+        axes.axvspan(one.start, one.end, color=colour, alpha=0.25, linewidth=0)
+        place = ((one.start + one.end) / 2, heights[number % 2])
+        axes.text(*place, one.label, ha="center", va="center", fontsize=9)
+    axes.set(ylim=(0, 1), yticks=[])
+    axes.set_ylabel(name, fontsize=9)
+
+
+def frames(values: np.ndarray, hop: float, axes: Axes) -> None:
+    """Draw a feature over time, each of its numbers standardised.
+
+    Args:
+        values: (frames, dims).
+        hop: seconds from one frame to the next.
+        axes: where to draw.
+    """
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    axes.imshow(
+        scaled.T,
+        aspect="auto",
+        origin="lower",
+        cmap="cividis",
+        extent=(0, hop * len(values), 0.5, values.shape[1] + 0.5),
+        vmin=-2.5,
+        vmax=2.5,
+    )
+
+
+def differences(gaps: Mapping[str, Interval], *, title: str, xlabel: str) -> Figure:
+    """Draw differences in points with their intervals, and where nothing differs.
+
+    Args:
+        gaps: name to a difference of two scores, as `tables.difference` gives it.
+        title: the message of the figure.
+        xlabel: of what, with what the interval is.
+    """
+    figure, axes = plt.subplots(figsize=(5.6, 1.4 + 0.34 * len(gaps)))
+    rows = np.arange(len(gaps))[::-1]
+    low, high, gap = 100 * np.array(list(gaps.values())).T
+    errors = [gap - low, high - gap]
+    axes.errorbar(gap, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3)
+    offset = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+    for row, value in zip(rows, gap, strict=True):
+        axes.annotate(f"{value:+.1f}", (value, row), fontsize=9, **offset)
+    axes.axvline(0, color=INK, linestyle=":", linewidth=1)
+    axes.set(yticks=rows, yticklabels=gaps, ylim=(-0.6, len(gaps) - 0.4))
+    axes.set(xlabel=xlabel, title=title)
+    return figure
 
 
 def learning(history: pd.DataFrame, title: str) -> Figure:

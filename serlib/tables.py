@@ -204,7 +204,7 @@ def differences(
 
     Args:
         records: system to its records.
-        pairs: of systems; one that was not run is left out.
+        pairs: of systems; one without a fold and seed that both have is left out.
         measure, ids: as in `scores`.
         paper: adds the difference of the two numbers that it prints.
 
@@ -213,9 +213,10 @@ def differences(
     """
     rows = {}
     for a, b in pairs:
-        if not {a, b} <= records.keys():
+        both = shared(records.get(a, ()), records.get(b, ()))
+        if not all(both):
             continue
-        gap, p = difference(*shared(records[a], records[b]), measure, ids)
+        gap, p = difference(*both, measure, ids)
         rows[f"{a} − {b}"] = row = {"points": signed(gap), "p": p_value(p)}
         if paper is not None:
             printed = [papers.published(paper, one, measure) for one in (a, b)]
@@ -253,6 +254,7 @@ def variants(
     corpus: str = "synthetic",
     profile: str = "quick",
     measure: str = "ua",
+    ids: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Tabulate what each variant of a paper does, against the default on the same folds
     and seeds.
@@ -261,7 +263,7 @@ def variants(
         paper: key of the paper.
         directory: folder of results; what is not in it is left out.
         corpus, profile: of the runs.
-        measure: as in `scores`.
+        measure, ids: as in `scores`.
 
     Returns:
         a row per variant: its system, the difference in points with its interval over
@@ -277,7 +279,7 @@ def variants(
         )
         changed, usual = shared(changed, usual)
         if changed:
-            gap, p = difference(changed, usual, measure)
+            gap, p = difference(changed, usual, measure, ids)
             rows[name] = {"system": variant.system, "points": signed(gap)}
             rows[name] |= {"p": p_value(p), "runs": str(len(changed))}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(

@@ -120,17 +120,17 @@ def _lacks_weights(one: Listed, folder: Path) -> bool:
     return one.weights and not runs.weights_path(one.run, folder).is_file()
 
 
-def status(wanted: Sequence[Listed]) -> None:
+def status(wanted: Sequence[Listed], folder: Path = RESULTS) -> None:
     """Say what is missing, what other code made, and which records are not listed."""
-    absent = missing(wanted)
-    others = [one for one in wanted if (record := _find(one)) and record.code != provenance.code(one.run.paper)]
+    absent, code = missing(wanted, folder), provenance.code
+    others = [one for one in wanted if (record := _find(one, folder)) and record.code != code(one.run.paper)]
     for one in absent:
         print(f"missing: {one.run.name} ({one.group})")
     for group, own in itertools.groupby(sorted(one.group for one in others)):
         print(f"made by other code, guarded by replay: {group}, {len(list(own))} runs")
     places = {(one.run.record().group, one.run.record().place) for one in wanted}
     names = {one.run.corpus for one in wanted}
-    for record in results.read(RESULTS):
+    for record in results.read(folder) if folder.is_dir() else []:
         if record.corpus in names and (record.group, record.place) not in places:
             print(f"not listed: {record.path}")
     print(f"{len(wanted)} runs listed, {len(absent)} missing, {len(others)} made by other code")
@@ -318,7 +318,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=cpu_count())
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("status")
+    saying = actions.add_parser("status")
+    saying.add_argument("--folder", type=Path, default=RESULTS)
     making = actions.add_parser("make")
     making.add_argument("group")
     making.add_argument("--folder", type=Path, default=RESULTS)
@@ -333,7 +334,7 @@ def main() -> None:
     wanted, there = listed()
     failures = 0
     if arguments.action == "status":
-        status(wanted)
+        status(wanted, arguments.folder)
     elif arguments.action == "replay":
         failures = replay(wanted, there, arguments.full, arguments.jobs) + weights(wanted, there)
     else:

@@ -5,7 +5,8 @@ in the folder that `SERLIB_RAVDESS` names, or in the cache folder. Elsewhere it 
 
     python workflow/run_chapters.py list                    the chapters that can run here; on stderr, why others cannot
     python workflow/run_chapters.py stage FOLDER            copy the book with its stored outputs
-    python workflow/run_chapters.py stage FOLDER --execute  copy the book and execute what can run
+    python workflow/run_chapters.py stage FOLDER --execute  copy the book and execute what can run; --results R: with
+                                                            the records in R in place of the book's own
     python workflow/run_chapters.py refresh [CHAPTER ...]   execute in place
 """
 
@@ -80,7 +81,7 @@ def _progress_bar(output: NotebookNode) -> bool:
     return not output.text.strip() or PROGRESS.search(output.text) is not None
 
 
-def execute(source: Path, target: Path) -> None:
+def execute(source: Path, target: Path, parameters: dict[str, str] | None = None) -> None:
     """Execute a chapter and write it, tidied, to `target`.
 
     Raises:
@@ -89,7 +90,13 @@ def execute(source: Path, target: Path) -> None:
     with atomic(target) as temporary:
         try:
             papermill.execute_notebook(
-                source, temporary, cwd=source.parent, kernel_name="python3", coalesce_streams=True, progress_bar=True
+                source,
+                temporary,
+                parameters=parameters,
+                cwd=source.parent,
+                kernel_name="python3",
+                coalesce_streams=True,
+                progress_bar=True,
             )
         except papermill.PapermillExecutionError as error:
             raise SystemExit(
@@ -100,8 +107,8 @@ def execute(source: Path, target: Path) -> None:
         nbformat.write(notebook, temporary)
 
 
-def stage(folder: Path, run: bool) -> None:
-    """Copy the book to `folder`, and execute there what can run."""
+def stage(folder: Path, run: bool, results: Path | None) -> None:
+    """Copy the book to `folder`, and execute there what can run, with the records in `results` or the book's own."""
     if folder.exists():
         shutil.rmtree(folder)
     try:
@@ -117,7 +124,8 @@ def stage(folder: Path, run: bool) -> None:
         raise SystemExit(f"{folder}: cannot write a copy of the book: {why}; free some space or name another") from None
     if run:
         for chapter in runnable("keeps its stored outputs"):
-            _timed(folder / chapter, folder / chapter)
+            chosen = {} if results is None else {"results_dir": str(results.resolve())}
+            _timed(folder / chapter, folder / chapter, chosen)
 
 
 def refresh(names: list[str]) -> None:
@@ -142,10 +150,10 @@ def runnable(consequence: str) -> list[Path]:
     return found
 
 
-def _timed(source: Path, target: Path) -> None:
+def _timed(source: Path, target: Path, parameters: dict[str, str] | None = None) -> None:
     start = time.monotonic()
     print(f"{source.relative_to(ROOT)}", file=sys.stderr)
-    execute(source, target)
+    execute(source, target, parameters)
     print(f"{source.relative_to(ROOT)}: {time.monotonic() - start:.0f} s", file=sys.stderr)
 
 
@@ -162,6 +170,7 @@ def main() -> None:
     staging = actions.add_parser("stage")
     staging.add_argument("folder", type=Path)
     staging.add_argument("--execute", action="store_true")
+    staging.add_argument("--results", type=Path)
     refreshing = actions.add_parser("refresh")
     refreshing.add_argument("chapters", nargs="*")
     arguments = parser.parse_args()
@@ -171,7 +180,7 @@ def main() -> None:
     # Papermill shows its own bar on the terminal; the chapters' bars would end in their stored outputs.
     os.environ["TQDM_DISABLE"] = "1"
     if arguments.action == "stage":
-        stage(arguments.folder.resolve(), arguments.execute)
+        stage(arguments.folder.resolve(), arguments.execute, arguments.results)
     else:
         refresh(arguments.chapters)
 
