@@ -1,0 +1,319 @@
+"""What a machine with a GPU is good for, in a few minutes and without a network.
+
+    python workflow/gpu.py --download FOLDER             with a network: the wheels that such a machine lacks
+    python workflow/gpu.py --wheels FOLDER --minutes 8 --out OUT
+    python workflow/gpu.py --device cpu --minutes 3 --out OUT       a rehearsal
+
+It makes the corpus there, extracts features with torch beside openSMILE, runs the tests that want a GPU, one short
+training of every system on CPU and on the device, measures throughput and memory at the papers' sizes, and then
+makes listed runs of the `paper` profile until the time is up. What it leaves in OUT: `gpu.json`, `results.zip` and
+`log.txt`. Started again with the same OUT it goes on: `results.zip` is unpacked first, and finished steps are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+import traceback
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NEEDED = (
+    "soundfile opensmile audinterface audobject audeer audformat audiofile audmath audresample oyaml iso639-lang "
+    "iso3166 espeakng-loader jiwer rapidfuzz nltk gensim smart-open wrapt safetensors joblib filelock tqdm pytest "
+    "iniconfig pluggy hypothesis sortedcontainers pandas scikit-learn seaborn matplotlib scipy regex ipython pyyaml"
+)
+"""Packages of requirements.txt that the runs and the tests import and that an image with torch may lack."""
+
+UPDATES, SHORT = 12, 40
+"""Updates that a throughput is measured over, and that a short training makes."""
+
+
+def download(folder: Path) -> None:
+    """Fetch the wheels of `NEEDED`, as pinned, for Linux and Python 3.12."""
+    pins = dict(
+        line.split("#")[0].split(";")[0].strip().split("==")
+        for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line.split("#")[0].split(";")[0]
+    )
+    tags = [f"--platform={one}" for one in ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")]
+    wanted = [f"{name}=={pins[name]}" for name in NEEDED.split() if name in pins]
+    how = ["--no-deps", "--only-binary=:all:", "--python-version=3.12", "--implementation=cp", *tags]
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", *how, "-d", str(folder), *wanted], check=True)
+    size = sum(path.stat().st_size for path in folder.glob("*.whl"))
+    print(f"{len(wanted)} wheels in {folder}, {size / 2**20:.0f} MiB")
+
+
+def install(folder: Path) -> None:
+    """Install wheels into a folder of their own, and start this program again with them."""
+    target = folder.resolve() / "site"
+    if not target.is_dir():
+        how = ["--no-index", "--no-deps", "--no-compile", "--target", str(target)]
+        wheels = [str(path) for path in sorted(folder.glob("*.whl"))]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *how, *wheels], check=True)
+    again = [one for n, one in enumerate(sys.argv) if one != "--wheels" and sys.argv[n - 1] != "--wheels"]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(target), str(ROOT)])
+    os.execv(sys.executable, [sys.executable, *again])
+
+
+class Session:
+    """The time that is left, and what was found so far: written after every step, so that a kill loses one step."""
+
+    def __init__(self, out: Path, minutes: float, device: str):
+        self.out, self.end, self.device = out, time.monotonic() + 60 * minutes, device
+        self.path = out / "gpu.json"
+        self.found = json.loads(self.path.read_text()) if self.path.is_file() else {}
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.end - time.monotonic()
+
+    def step(self, name: str, work: Callable[[Session], object], least: float = 0.0) -> None:
+        """Do a step that was not done before, if at least so many seconds are left; its failure stops no other."""
+        if "result" in self.found.get(name, {}):
+            return
+        if self.left < least:
+            self._note(name, {"left out": f"{self.left:.0f} s were left"})
+            return
+        start = time.monotonic()
+        try:
+            what = {"result": work(self)}
+        except Exception as error:  # said, kept, and the next step tried
+            logging.exception("%s failed", name)
+            what = {"failed": "".join(traceback.format_exception_only(error)).strip()}
+        self._note(name, {"seconds": round(time.monotonic() - start, 1)} | what)
+
+    def _note(self, name: str, what: dict) -> None:
+        logging.info("%s: %s", name, json.dumps(what, default=str)[:400])
+        self.found[name] = what
+        from serlib.files import write_json
+        from serlib.results import plain
+
+        write_json(self.path, plain(self.found))
+
+
+def machine(session: Session) -> dict:
+    """What this machine is."""
+    from serlib import provenance
+
+    devices = dict.fromkeys(("cpu", session.device))
+    return {
+        "hardware": {name: provenance.hardware(name) for name in devices},
+        "arithmetic": {name: provenance.arithmetic(name) for name in devices},
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+    }
+
+
+def corpus(session: Session) -> dict:
+    """Make the synthetic corpus with all cores."""
+    from serlib import corpora
+
+    made = corpora.load("synthetic", progress=False)
+    return {"utterances": len(made), "hours": sum(one.duration for one in made) / 3600}
+
+
+def features(session: Session) -> list[dict]:
+    """Extract with torch on the device, beside what the cache has from openSMILE or from the CPU."""
+    import numpy as np
+    import torch
+
+    from serlib import corpora
+    from serlib.features import FEATURES, extract, mfcc_batch, read_waveform, short_term_batch
+
+    made = corpora.load("synthetic", progress=False).four_class()
+    few = sorted(made.utterances, key=lambda one: one.duration)[:: 1 if session.device != "cpu" else 40]
+    rows = []
+    for name, batch, kind in (("mfcc", mfcc_batch, torch.float32), ("short_term", short_term_batch, torch.float64)):
+        start = time.monotonic()
+        table = extract(made, name, progress=False)
+        reference, seconds, apart, heard = time.monotonic() - start, 0.0, 0.0, 0.0
+        for begin in range(0, len(few), 64):
+            part = few[begin : begin + 64]
+            sounds = [torch.from_numpy(read_waveform(one.audio)).to(kind) for one in part]
+            lengths = torch.tensor([len(one) for one in sounds])
+            padded = torch.nn.utils.rnn.pad_sequence(sounds, batch_first=True).to(session.device)
+            start = time.monotonic()
+            values, counts = batch(padded, lengths.to(session.device))
+            values, counts = values.cpu().numpy(), counts.tolist()
+            seconds += time.monotonic() - start
+            heard += sum(one.duration for one in part)
+            for one, value, count in zip(part, values, counts, strict=True):
+                apart = max(apart, float(np.abs(value[:count] - table[one.id]).max()))
+        row = {"feature": name, "version": FEATURES[name].version, "times real time": heard / seconds}
+        rows.append(row | {"largest difference": apart, "utterances": len(few), "cache seconds": reference})
+    return rows
+
+
+def tests(session: Session) -> dict:
+    """Run the tests that want a GPU."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "-k", "gpu or cuda or GPU"]
+    limit = max(30.0, min(180.0, session.left - 60))
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"code": None, "said": [f"the tests took longer than {limit:.0f} s"]}
+    return {"code": done.returncode, "said": done.stdout.strip().splitlines()[-3:]}
+
+
+def systems() -> list[tuple[str, str]]:
+    """Every system of every paper."""
+    from serlib import models
+
+    return [(paper, name) for paper in models.PAPERS for name in models.systems(paper)]
+
+
+def side_by_side(session: Session) -> list[dict]:
+    """Train every system for a few updates on CPU and device: the same numbers, but for how each rounds."""
+    from serlib import corpora, runs, training
+
+    made, rows = corpora.load("synthetic", progress=False).four_class(), []
+    for paper, name in systems():
+        if session.left < 90:
+            rows.append({"system": f"{paper} {name}", "left out": "no time"})
+            continue
+        losses, answers, seconds = [], [], []
+        for device in ("cpu", session.device):
+            how = {"folds": [0], "seeds": [0], "device": device, "overrides": {"max_steps": SHORT, "epochs": 1}}
+            (run,) = runs.plan(paper, name, made, **how)
+            fold = runs.prepare(run, made)
+            start = time.monotonic()
+            model, fitted = runs.train(fold, 0, progress=False)
+            seconds.append(time.monotonic() - start)
+            losses.append(fitted.history[-1]["dev_loss"])
+            answers.append(training.predict(model, fold.test).argmax(1))
+        agree = float((answers[0] == answers[1]).float().mean())
+        row = {"system": f"{paper} {name}", "cpu loss": losses[0], "device loss": losses[1]}
+        rows.append(row | {"answers that agree": agree, "cpu s": seconds[0], "device s": seconds[1]})
+    return rows
+
+
+def throughput(session: Session) -> list[dict]:
+    """Updates at the papers' sizes: utterances per second and peak memory."""
+    import torch
+
+    from serlib import corpora, runs, training
+    from serlib.determinism import reproducible
+
+    made, rows, on_gpu = corpora.load("synthetic", progress=False).four_class(), [], session.device != "cpu"
+    for paper, name in systems():
+        if session.left < 75 or name.endswith("-asr"):
+            continue
+        (run,) = runs.plan(paper, name, made, folds=[0], seeds=[0], profile="paper", device=session.device)
+        fold = runs.prepare(run, made)
+        loss, updates = fold.task.loss(run.settings.loss), UPDATES if on_gpu else 2
+        with reproducible(0, session.device, os.cpu_count() if not on_gpu else 1):
+            model = runs.build(fold, 0)
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            start, begun = training._start(model, run.settings, 0, session.device), time.monotonic()
+            made_updates = training._updates(model, fold.train, loss, run.settings, *start, training._Course())
+            for number, value in enumerate(made_updates):
+                if number == 1:  # the first one pays for what is set up once
+                    value.item()
+                    begun = time.monotonic()
+                if number == updates:
+                    value.item()
+                    break
+            seconds = time.monotonic() - begun
+        row = {"system": f"{paper} {name}", "batch": run.settings.batch_size}
+        row["utterances/s"] = (updates - 1) * run.settings.batch_size / seconds
+        rows.append(row | {"peak MiB": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None})
+    return rows
+
+
+def papers_own(session: Session) -> list[str]:
+    """Make runs of the `paper` profile, all folds with one seed first, until the time is up; one that is not ready
+    then is left with its checkpoint.
+    """
+    from serlib import corpora, runs
+
+    made, wanted, finished = corpora.load("synthetic", progress=False).four_class(), [], []
+    for paper, name in systems():
+        wanted += runs.plan(paper, name, made, profile="paper", device=session.device)
+    wanted.sort(key=lambda run: (run.seed, run.fold))
+    fresh = multiprocessing.get_context("spawn")  # the GPU cannot be shared with a forked process
+    for run in wanted:
+        child = fresh.Process(target=_make_one, args=(run, session.out / "results"))
+        child.start()
+        child.join(max(0.0, session.left - 15))
+        if child.is_alive():
+            child.kill()
+            child.join()
+            break
+        if child.exitcode == 0:
+            finished.append(run.name)
+    return finished
+
+
+def _make_one(run, folder: Path) -> None:
+    from serlib import corpora, runs
+
+    made = corpora.load("synthetic", progress=False).four_class()
+    runs.make([run], made, results_dir=folder, jobs=1, progress=False)
+
+
+def packed(out: Path) -> None:
+    """Leave the records as one file."""
+    from serlib import results
+
+    folder = out / "results"
+    if folder.is_dir():
+        results.pack(folder)
+        with zipfile.ZipFile(out / "results.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.rglob("*")):
+                if path.suffix in (".json", ".npz", ".pt") and path.stat().st_size < 8 * 2**20:
+                    archive.write(path, path.relative_to(folder))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--download", type=Path)
+    parser.add_argument("--wheels", type=Path)
+    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--device", default="cuda")
+    arguments = parser.parse_args()
+    if arguments.download:
+        download(arguments.download)
+        return
+    if arguments.out is None:
+        parser.error("--out is needed: the folder to leave what was found in")
+    if arguments.wheels:
+        install(arguments.wheels)
+    sys.path.insert(0, str(ROOT))
+    out = arguments.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.FileHandler(out / "log.txt"), logging.StreamHandler()]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    from serlib.determinism import find_device
+
+    find_device(arguments.device)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if (out / "results.zip").is_file() and not (out / "results").is_dir():
+        with zipfile.ZipFile(out / "results.zip") as archive:
+            archive.extractall(out / "results")
+    session = Session(out, arguments.minutes, arguments.device)
+    session.step("machine", machine)
+    session.step("corpus", corpus)
+    session.step("features", features, least=60)
+    session.step("tests", tests, least=90)
+    session.step("side by side", side_by_side, least=90)
+    session.step("throughput", throughput, least=75)
+    session.found.pop("papers' own runs", None)
+    session.step("papers' own runs", papers_own, least=30)
+    packed(out)
+    print(f"look at {out}: gpu.json, results.zip, log.txt")
+
+
+if __name__ == "__main__":
+    main()
