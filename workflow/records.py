@@ -107,20 +107,22 @@ def _rest(entry: dict) -> dict:
     return {name: entry[name] for name in ("protocol", "profile", "folds", "seeds") if name in entry}
 
 
-def missing(wanted: Sequence[Listed], folder: Path = RESULTS) -> list[Listed]:
-    """Return the listed runs that a folder of results does not have, or not with the weights to be kept."""
+def missing(wanted: Sequence[Listed], folder: Path | None = None) -> list[Listed]:
+    """Return the listed runs that a folder of results, by default the book's, does not have, or not with the weights
+    to be kept."""
+    folder = folder or RESULTS
     return [one for one in wanted if _find(one, folder) is None or _lacks_weights(one, folder)]
 
 
-def _find(one: Listed, folder: Path = RESULTS) -> Record | None:
-    return results.find(one.run.record(), folder)
+def _find(one: Listed, folder: Path | None = None) -> Record | None:
+    return results.find(one.run.record(), folder or RESULTS)
 
 
 def _lacks_weights(one: Listed, folder: Path) -> bool:
     return one.weights and not runs.weights_path(one.run, folder).is_file()
 
 
-def status(wanted: Sequence[Listed], folder: Path = RESULTS) -> None:
+def status(wanted: Sequence[Listed], folder: Path) -> None:
     """Say what is missing, what other code made, and which records are not listed."""
     absent, code = missing(wanted, folder), provenance.code
     others = [one for one in wanted if (record := _find(one, folder)) and record.code != code(one.run.paper)]
@@ -200,7 +202,7 @@ def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs:
         looked |= {system} if look else set()
         replays.append(Replay(one.run, replace(record, predictions=None), look))
     start, exact, near = time.monotonic(), 0, 0
-    size = math.ceil(len(replays) / (4 * jobs))  # neighbours share what they read
+    size = max(1, math.ceil(len(replays) / (4 * jobs)))  # neighbours share what they read
     parts = [replays[begin : begin + size] for begin in range(0, len(replays), size)]
     for said in _in_parallel(_compare, parts, there, jobs):
         for message, apart in said:
