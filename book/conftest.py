@@ -1,4 +1,4 @@
-"""Settings of `make notebooks`: stderr, where progress bars go, is not compared with the stored outputs."""
+"""Settings of `make notebooks`: stderr, where progress bars go, is not compared."""
 
 from __future__ import annotations
 

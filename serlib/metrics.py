@@ -1,7 +1,7 @@
 """Numbers that say how good predictions are, and how sure we can be of them.
 
 The measures of all five papers: WA, UA and WAP (yoon2018, xu2019, shen2020,
-krishna2020), CCC (tzirakis2021). Taught in chapter `evaluation`.
+krishna2020), CCC (tzirakis2021). Taught in chapter `metrics`.
 """
 
 from __future__ import annotations

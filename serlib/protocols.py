@@ -1,7 +1,7 @@
 """Protocols: who is trained on, tuned on and tested on.
 
 The papers' own (yoon2018: random folds; krishna2020: leave one session out) and the
-stricter ones they are compared under. Taught in chapter `evaluation`.
+stricter ones they are compared under. Taught in chapter `protocols`.
 """
 
 from __future__ import annotations

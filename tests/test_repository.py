@@ -20,7 +20,7 @@ from workflow import colab, run_chapters, summary
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = ["corpus", "root", "profile", "device", "folds", "seeds", "results_dir"]
-WITHOUT_MODULE = {"evaluation", "intro", "real_speech"}
+WITHOUT_MODULE = {"evaluation", "intro", "raw_audio", "real_speech"}
 """Chapters that teach no single module."""
 
 chapters = pytest.mark.parametrize("chapter", run_chapters.chapters(), ids=lambda chapter: chapter.stem)
@@ -56,6 +56,16 @@ def test_chapter_has_the_seven_parameters(chapter: Path) -> None:
     (cell,) = tagged(read(chapter), "parameters")
     names = [ast.unparse(statement.targets[0]) for statement in ast.parse(cell.source).body]
     assert names[: len(PARAMETERS)] == PARAMETERS  # what only this chapter needs may follow
+
+
+@chapters
+def test_code_of_a_chapter_can_be_read(chapter: Path) -> None:
+    """A page holds 88 columns and a screen 25 lines; a chapter of more than 250 lines is two."""
+    cells = [cell.source.splitlines() for cell in code(read(chapter)) if "colab" not in cell.metadata.get("tags", [])]
+    lines = [line for cell in cells for line in cell if line.strip()]
+    assert len(lines) <= 250
+    assert max(len(cell) for cell in cells) <= 25
+    assert max(len(line) for line in lines) <= 88
 
 
 @chapters
