@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -414,6 +415,7 @@ def _cell(u: Utterance) -> tuple[str | None, str | None]:
     return u.emotion, _gender(u.speaker)
 
 
+@cache
 def _gender(speaker: str) -> str | None:
     """Return `F` or `M` where the speaker's id tells, as in `Ses01F` and RAVDESS's
     `Actor_02`; else None.

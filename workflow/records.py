@@ -19,7 +19,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,32 +65,35 @@ class Listed:
         return str(self.run.record().group)
 
 
-def listed(names: Iterable[str] | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
+def listed(group: str | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
     """Return the listed runs on corpora that are here, each once, and these corpora.
 
     Args:
-        names: of corpora; None for all.
+        group: only the runs of this one; None for all.
     """
     found: dict[tuple, Listed] = {}
     there: dict[str, Corpus] = {}
     for entry in yaml.safe_load(LIST.read_text(encoding="utf-8")):
         name = entry.pop("corpus", "synthetic")
-        if names is not None and name not in names:
-            continue
-        if name not in there:
+        entry |= {"protocol": entry.get("protocol"), "profile": entry.get("profile", "quick")}
+        chosen = [one for one in _systems(entry) if group in (None, str(_group(name, entry, *one)))]
+        if chosen and name not in there:
             try:
                 there[name] = corpora.load(name, progress=sys.stderr.isatty()).four_class()
             except FileNotFoundError as error:
                 print(f"its listed runs are left out: {error}", file=sys.stderr)
                 there[name] = None
-        if there[name] is None:
-            continue
-        for system, variant in _systems(entry):
+        for system, variant in chosen if there.get(name) is not None else ():
             for run in runs.plan(entry["paper"], system, there[name], variant=variant, **_rest(entry)):
                 place = (run.record().group, run.record().place)
                 before = place in found and found[place].weights
                 found[place] = Listed(replace(run, device="cpu"), before or entry.get("weights", False))
     return list(found.values()), {name: corpus for name, corpus in there.items() if corpus is not None}
+
+
+def _group(corpus: str, entry: dict, system: str, variant: str) -> Path:
+    protocol = entry["protocol"] or models.systems(entry["paper"])[system].protocol
+    return results.group(corpus, entry["paper"], protocol, entry["profile"], system, variant)
 
 
 def _systems(entry: dict) -> list[tuple[str, str]]:
@@ -164,8 +167,8 @@ def gpu() -> Iterator[str]:
 
 def make(group: str, folder: Path, jobs: int) -> None:
     """Make what is missing of a group, and pack it."""
-    wanted, there = listed([Path(group).parts[0]])
-    absent = missing([one for one in wanted if one.group == group], folder)
+    wanted, there = listed(group)
+    absent = missing(wanted, folder)
     for weights, own in itertools.groupby(sorted(absent, key=lambda one: one.weights), key=lambda one: one.weights):
         with gpu() as device:
             plan = [replace(one.run, device=device) for one in own]

@@ -104,7 +104,9 @@ def _locate(name: str, root: str | Path | None) -> tuple[Path, str]:
     """The folder, and who named it: `root`, the environment variable, or `cache`."""
     variable = f"SERLIB_{name.upper()}"
     if root is not None:
-        return Path(root).expanduser(), "root"
+        if isinstance(root, bool) or not str(root).strip():
+            raise ValueError(f"root is {root!r}; expected the corpus's folder, or None")
+        return Path(str(root).strip()).expanduser(), "root"
     if os.environ.get(variable):
         return Path(os.environ[variable]).expanduser(), variable
     return cache_folder() / name, "cache"
