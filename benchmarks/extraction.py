@@ -18,7 +18,7 @@ import pandas as pd
 from report import report
 from tqdm import tqdm
 
-from serlib import corpora, features, results
+from serlib import corpora, features, provenance
 
 HERE = Path(__file__).resolve().parent
 EVERY = 0.2
@@ -121,7 +121,7 @@ def main() -> None:
     }
     if options.note:
         facts["beside it"] = options.note
-    report(options.out, "extraction", {"rows": pd.DataFrame(rows)}, results.hardware(), **facts)
+    report(options.out, "extraction", {"rows": pd.DataFrame(rows)}, provenance.hardware(), **facts)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from report import report
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from serlib import corpora, results
+from serlib import corpora, provenance
 from serlib.features import (
     CONTOUR_NAMES,
     MFCC_NAMES,
@@ -195,7 +195,7 @@ def frames(compute: Callable[[torch.Tensor, torch.Tensor], Batch], batched: list
 def about(waveforms: dict[str, list[np.ndarray]]) -> dict[str, dict[str, str]]:
     """Return what was measured on what, as `report` takes it."""
     return {
-        "hardware": {device: results.hardware(device) for device in devices()},
+        "hardware": {device: provenance.hardware(device) for device in devices()},
         "input": {
             corpus: f"{len(drawn)} utterances, {sum(map(len, drawn)) / RATE:.0f} s"
             for corpus, drawn in waveforms.items()

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from serlib import corpora, results, training
+from serlib import corpora, provenance, training
 from serlib.batching import Batch
 from serlib.features import RATE
 from serlib.models import krishna2020
-from serlib.models.system import Inputs
+from serlib.settings import Sizes
 
 HERE = Path(__file__).resolve().parent
 SECONDS, EPOCH, WORDS, VOCABULARY = 10, 5_531, 50, 3_000
@@ -82,7 +82,7 @@ def build(way: str, device: str) -> krishna2020.CMA:
     torch.manual_seed(0)
     precision = "bfloat16" if way == "serlib, bfloat16" else "float32"
     options = {"precision": precision, "pools": POOLS.get(way, MODEL["pools"])}
-    model = SYSTEM.build(Inputs({}, vocabulary=VOCABULARY), **MODEL | options)
+    model = SYSTEM.build(Sizes({}, vocabulary=VOCABULARY), **MODEL | options)
     encoder = model.encoders["audio"]
     if way.startswith("as written"):
         encoder.blocks = nn.ModuleList(Written(block, way) for block in encoder.blocks)
@@ -98,9 +98,9 @@ def batch_of(size: int, samples: int, device: str) -> Batch:
     generator = torch.manual_seed(0)
     waveforms = (3_000 * torch.randn(size, samples, generator=generator)).short()
     tokens = torch.randint(2, VOCABULARY, (size, WORDS), generator=generator)
-    labels = torch.randint(0, 4, (size,), generator=generator)
+    targets = torch.randint(0, 4, (size,), generator=generator)
     lengths = {"waveform": torch.full((size,), samples), "tokens": torch.full((size,), WORDS)}
-    return Batch(["u"] * size, labels, {"waveform": waveforms, "tokens": tokens}, lengths).to(device)
+    return Batch(["u"] * size, targets, {"waveform": waveforms, "tokens": tokens}, lengths).to(device)
 
 
 def measure(way: str, size: int, samples: int, repeats: int, device: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def measure(way: str, size: int, samples: int, repeats: int, device: str) -> dic
 
     def step() -> float:
         optimiser.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(model(batch), batch.labels)
+        loss = functional.cross_entropy(model(batch), batch.targets)
         loss.backward()
         optimiser.step()
         return loss.item()
@@ -232,7 +232,7 @@ def keep(options: argparse.Namespace, rows: list[dict[str, Any]], apart: pd.Data
     }
     name = "krishna2020" if options.device == "cpu" else f"krishna2020-{options.device}"
     tables = {"steps": measured} if apart is None else {"steps": measured, "parts": apart}
-    report(options.out, name, tables, results.hardware(options.device), **facts)
+    report(options.out, name, tables, provenance.hardware(options.device), **facts)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from serlib import results
+from serlib import provenance
 from serlib.files import write_json, write_text
 
 
@@ -24,14 +24,14 @@ def report(
         folder: where to.
         name: of the files.
         tables: key in the JSON file to table; what was not measured is NaN.
-        hardware: what was measured on, see `serlib.results.hardware`; one for each device, or the only one.
+        hardware: what was measured on, see `serlib.provenance.hardware`; one for each device, or the only one.
         facts: what else a reader needs to know; underscores in a name become spaces.
     """
     about = {
         "date": date.today().isoformat(),
         "hardware": hardware,
         "load average at the end": round(os.getloadavg()[0], 1),
-        "versions": results.versions(),
+        "versions": provenance.versions(),
         **{key.replace("_", " "): value for key, value in facts.items()},
     }
     plain = {key: json.loads(table.to_json(orient="records")) for key, table in tables.items()}

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,10 +26,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 from tqdm import tqdm
 
-from serlib import corpora, results, training
+from serlib import corpora, provenance, runs
 from serlib.batching import Batch
-from serlib.models.shen2020 import FRAMES, SYSTEMS, WISE, InteractingLSTMs, last_of_each
-from serlib.protocols import PROTOCOLS
+from serlib.models.shen2020 import FRAMES, WISE, InteractingLSTMs, last_of_each
 
 HERE = Path(__file__).resolve().parent
 BATCH = 32
@@ -59,7 +59,7 @@ def main() -> None:
             if device == "cpu" and sys.platform == "linux":
                 memories += [in_a_process(size, way, options) for way in ("nested loops", "serlib")]
     tables = {"whole": pd.DataFrame(whole), "parts": pd.DataFrame(parts), "memory": pd.DataFrame(memories)}
-    hardware = {device: results.hardware(device) for device in devices()}
+    hardware = {device: provenance.hardware(device) for device in devices()}
     report(options.out, "shen2020", tables, hardware, threads=1, batch=BATCH)
 
 
@@ -67,13 +67,14 @@ def prepared(size: str, corpus: str, utterances: int, device: str) -> tuple[WISE
     """WISE in the size of a profile, and batches of real utterances, of like length as in training; every frame."""
     name, _, root = corpus.partition("=")
     four = corpora.load(name, root or None, progress=False).four_class()
-    system = SYSTEMS["wise"]
-    settings = training.settings_of(system, size, {"frame_stride": 1})
-    (split, *_) = PROTOCOLS["random-folds"](four, seed=0)
-    split = type(split)(split.name, split.train[:utterances], split.dev[:1], split.test[:1])
-    fold = training.prepare(system, settings, four, split, device=device)
+    how = {"protocol": "random-folds", "profile": size, "folds": 1, "seeds": 1, "device": device}
+    overrides = {"frame_stride": 1, "vectors": "random", "model": {"dropout": 0.0}}
+    (run,) = runs.plan("shen2020", "wise", four, overrides=overrides, **how)
+    split = run.split
+    split = replace(split, train=split.train[:utterances], dev=split.dev[:1], test=split.test[:1])
+    fold = runs.prepare(replace(run, split=split), four)
     torch.manual_seed(0)
-    model = system.build(fold.inputs, **{**settings.model, "dropout": 0.0}).to(device)
+    model = runs.build(fold, 0).to(device)
     return model, list(fold.train.batches(BATCH, torch.Generator().manual_seed(0)))
 
 
@@ -126,7 +127,7 @@ def compare_whole(model: WISE, batches: list[Batch], size: str, device: str, rep
         def update(module: nn.Module = module, some: list[Batch] = some, optimiser=optimiser) -> None:
             for batch in some:
                 optimiser.zero_grad(set_to_none=True)
-                functional.cross_entropy(module(batch), batch.labels).backward()
+                functional.cross_entropy(module(batch), batch.targets).backward()
                 optimiser.step()
 
         def predict(module: nn.Module = module, some: list[Batch] = some) -> None:
@@ -324,7 +325,7 @@ def memory(size: str, way: str, corpus: str, utterances: int) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before = status("VmRSS")
     for batch in batches:
-        functional.cross_entropy(module(batch), batch.labels).backward()
+        functional.cross_entropy(module(batch), batch.targets).backward()
     frames = int(batches[-1].lengths[FRAMES].sum())
     return {"size": size, "way": way, "frames in the batch": frames, "more memory, MB": status("VmHWM") - before}
 

@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from serlib import corpora
 from serlib.features import RATE, read_waveform, short_term, short_term_batch
-from serlib.features.short_term import HOP, WINDOW
+from serlib.features.framing import HOP
+from serlib.features.short_term_torch import WINDOW
 
 PEER = f"pyAudioAnalysis {version('pyAudioAnalysis')}"
 

@@ -22,7 +22,7 @@ import pandas as pd
 from report import report
 from tqdm import tqdm
 
-from serlib import results
+from serlib import provenance
 from serlib.embeddings import read_glove
 
 HERE = Path(__file__).resolve().parent
@@ -64,7 +64,7 @@ def main() -> None:
             )
         ]
         file = f"{options.rows:,} rows of {DIMS} numbers, {path.stat().st_size / 1e9:.2f} GB, made in {made:.0f} s"
-        report(options.out, "vectors", {"rows": pd.DataFrame(rows)}, results.hardware(), file=file)
+        report(options.out, "vectors", {"rows": pd.DataFrame(rows)}, provenance.hardware(), file=file)
 
 
 def make(path: Path, rows: int) -> None:
