@@ -1,7 +1,7 @@
 """From arrays of different lengths to padded batches, without a loop over frames and
 with little padding.
 
-Used by all five papers; taught in chapter `features`.
+Used by all five papers; taught in chapter `cache`.
 """
 
 from __future__ import annotations

@@ -8,14 +8,16 @@ records in `results/` are what chapters read. Taught in chapter `evaluation`.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,24 +50,18 @@ class Predictions:
 
     def __post_init__(self) -> None:
         curves = self.lengths is not None
-        kind = np.float32 if curves else np.int64
-        lengths = np.asarray(self.lengths, dtype=np.int64) if curves else None
-        targets = np.asarray(self.targets, dtype=kind)
-        outputs = np.asarray(self.outputs, dtype=np.float32)
-        rows = int(lengths.sum()) if curves else len(self.ids)
-        fits = targets.ndim == (2 if curves else 1) and outputs.ndim == 2
-        if not fits or len(targets) != rows or len(outputs) != rows:
+        kinds = {"targets": np.float32 if curves else np.int64, "outputs": np.float32}
+        for name, kind in (kinds | ({"lengths": np.int64} if curves else {})).items():
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=kind))
+        object.__setattr__(self, "ids", [str(id) for id in self.ids])
+        rows = int(self.lengths.sum()) if curves else len(self.ids)
+        targets, outputs = self.targets.shape, self.outputs.shape
+        fits = len(targets) == 1 + curves and len(outputs) == 2
+        if not fits or targets[0] != rows or outputs[0] != rows:
             raise ValueError(
                 f"{len(self.ids)} ids, {rows} rows: expected as many targets and"
-                f" outputs, found {targets.shape} and {outputs.shape}"
+                f" outputs, found {targets} and {outputs}"
             )
-        object.__setattr__(self, "ids", [str(id) for id in self.ids])
-        for name, value in (
-            ("targets", targets),
-            ("outputs", outputs),
-            ("lengths", lengths),
-        ):
-            object.__setattr__(self, name, value)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -77,10 +73,10 @@ class Predictions:
         if self.lengths is None:
             return measure.statistics(self.targets, self.outputs)
         ends = np.cumsum(self.lengths)[:-1]
-        pairs = zip(
-            np.split(self.targets, ends), np.split(self.outputs, ends), strict=True
+        curves = (np.split(rows, ends) for rows in (self.targets, self.outputs))
+        return np.stack(
+            [measure.statistics(*pair) for pair in zip(*curves, strict=True)]
         )
-        return np.stack([measure.statistics(*pair) for pair in pairs])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +143,8 @@ class Record:
     @property
     def group(self) -> Path:
         """Where the folds and seeds of the system lie inside a folder of results."""
-        return group(
-            self.corpus,
-            self.paper,
-            self.protocol,
-            self.profile,
-            self.system,
-            self.variant,
-        )
+        above = (self.corpus, self.paper, self.protocol, self.profile)
+        return group(*above, self.system, self.variant)
 
     @property
     def place(self) -> str:
@@ -167,12 +157,16 @@ class Record:
         return self.group / f"{self.place}.json"
 
     @property
-    def confusion(self) -> np.ndarray:
-        """(classes, classes) counts; rows are the true classes. Raises ValueError if
-        the predictions were not read.
-        """
-        if (said := self.predictions) is None:
+    def said(self) -> Predictions:
+        """The predictions; raises ValueError if they were not read."""
+        if self.predictions is None:
             raise ValueError(f"{self.path}: read without its predictions")
+        return self.predictions
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """(classes, classes) counts; rows are the true classes."""
+        said = self.said
         return confusion(said.targets, said.predicted, said.outputs.shape[1])
 
 
@@ -183,19 +177,12 @@ DAMAGED += (zipfile.BadZipFile, zlib.error)
 FIELDS = tuple(one.name for one in fields(Record) if one.name != "predictions")
 """What is written of a record."""
 
-NEEDED = tuple(
-    one.name
-    for one in fields(Record)
-    if one.default is MISSING and one.default_factory is MISSING
-)
-"""What a file must say to be a record; all else has a default."""
+NEEDED = dict.fromkeys(("paper", "system", "corpus", "protocol", "profile"), str)
+NEEDED |= {"fold": int, "seed": int, "key": str, "metrics": dict, "history": list}
+"""What a file must say to be a record, and in which type; all else has a default."""
 
-KINDS = (
-    dict.fromkeys(("paper", "system", "corpus", "protocol", "profile", "key"), str)
-    | dict.fromkeys(("fold", "seed"), int)
-    | {"metrics": dict, "history": list, "variant": str, "synthetic": bool}
-)
-"""What JSON must hold for a record to be usable."""
+KINDS = NEEDED | {"variant": str, "synthetic": bool}
+"""What is looked at before a record is made."""
 
 
 def group(
@@ -253,16 +240,12 @@ def pack(directory: str | Path) -> int:
         ValueError: if a file is damaged or not a record.
         OSError: if the folder cannot be written.
     """
-    folder = Path(directory).absolute()
-    folders = {path.parent for path in _files(folder) if _alone(path)}
-    packed = 0
-    for folder in sorted(folders):
-        together = folder.with_name(f"{folder.name}.json")
-        with files.locked(together):
+    packed, all_files = 0, _files(Path(directory).absolute())
+    for folder in sorted({path.parent for path in all_files if _alone(path)}):
+        with files.locked(together := _together(folder)):
             own = [path for path in _files(folder) if path.parent == folder]
-            records = _read_group(together, own, predictions=True)
-            content = {"records": [_as_json(one) for one in records]}
-            _write(together, content, records)
+            records = _read_group(folder, own, predictions=True)
+            _write(together, {"records": [_as_json(one) for one in records]}, records)
             for path in own:
                 path.unlink()
                 _beside(path).unlink(missing_ok=True)
@@ -303,17 +286,14 @@ def read(
         )
     many = (list, tuple, set)
     wanted = {k: v if isinstance(v, many) else [v] for k, v in filters.items()}
-    by_group: dict[Path, list[Path]] = {}
+    groups: dict[Path, list[Path]] = {}
     for path in _files(directory.absolute()):
-        whole = path.with_name(path.name.removesuffix(".json"))
-        own = path.parent if _alone(path) else whole
-        by_group.setdefault(own, []).append(path)
-    chosen = []
-    for own, paths in by_group.items():
-        together = own.with_name(f"{own.name}.json")
-        alone = [path for path in paths if _alone(path)]
-        chosen += _read_group(together, alone, predictions=predictions, wanted=wanted)
-    return sorted(chosen, key=_order)
+        if _alone(path):
+            groups.setdefault(path.parent, []).append(path)
+        else:
+            groups.setdefault(path.with_name(path.name.removesuffix(".json")), [])
+    every = (_read_group(*one, predictions, wanted) for one in groups.items())
+    return sorted(itertools.chain.from_iterable(every), key=_order)
 
 
 def find(record: Record, directory: str | Path) -> Record | None:
@@ -331,12 +311,10 @@ def find(record: Record, directory: str | Path) -> Record | None:
         ValueError: if the record or its predictions are damaged.
     """
     directory = Path(directory).absolute()
-    own = directory / record.group
     alone = [path] if (path := directory / record.path).is_file() else []
-    together = own.with_name(f"{own.name}.json")
-    wanted = {"fold": [record.fold], "seed": [record.seed], "key": [record.key]}
+    wanted = {name: [getattr(record, name)] for name in ("fold", "seed", "key")}
     try:
-        found = _read_group(together, alone, predictions=True, wanted=wanted)
+        found = _read_group(directory / record.group, alone, True, wanted)
     except FileNotFoundError:
         return None
     return found[0] if found else None
@@ -357,26 +335,18 @@ def pooled(records: Iterable[Record]) -> Predictions:
             or predictions were not read.
     """
     records = sorted(records, key=lambda one: one.fold)
-    if len({(one.group, one.seed) for one in records}) != 1:
+    if (runs := len({(one.group, one.seed) for one in records})) != 1:
         raise ValueError(
-            "expected the folds of one run, with one seed; got records of"
-            f" {len({(one.group, one.seed) for one in records})} runs"
+            f"expected the folds of one run, with one seed; got records of {runs} runs"
         )
-    for record in records:
-        if record.predictions is None:
-            raise ValueError(f"{record.path}: read without its predictions")
-    parts = [record.predictions for record in records]
+    parts = [record.said for record in records]
     ids = [id for part in parts for id in part.ids]
     if len(set(ids)) != len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
         raise ValueError(f"{twice} is tested in two folds; expected each item once")
-    curves = parts[0].lengths is not None
-    return Predictions(
-        ids,
-        np.concatenate([part.targets for part in parts]),
-        np.concatenate([part.outputs for part in parts]),
-        np.concatenate([part.lengths for part in parts]) if curves else None,
-    )
+    names = [name for name, one in vars(parts[0]).items() if one is not None]
+    arrays = {n: np.concatenate([getattr(part, n) for part in parts]) for n in names}
+    return Predictions(**arrays | {"ids": ids})
 
 
 def confusion_of(records: Iterable[Record]) -> np.ndarray:
@@ -424,6 +394,10 @@ def _alone(path: Path) -> bool:
     return re.fullmatch(r"fold\d+-seed\d+\.json", path.name) is not None
 
 
+def _together(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + ".npz")
 
@@ -450,103 +424,93 @@ def _write(path: Path, content: Any, records: Sequence[Record]) -> None:
 
 
 def _read_group(
-    together: Path,
+    folder: Path,
     alone: Sequence[Path],
-    *,
     predictions: bool,
-    wanted: Mapping[str, Sequence[Any]] | None = None,
+    wanted: Mapping[str, Sequence[Any]] = MappingProxyType({}),
 ) -> list[Record]:
-    """Read the records of one system that lie in a packed file and by themselves; of
-    two in one place the one by itself counts.
+    """Read the records of one system that lie packed beside its folder and by
+    themselves; of two in one place the one by itself counts.
     """
     found: dict[str, tuple[Record, Path]] = {}
-    for path in (together, *alone) if together.is_file() else alone:
+    packed = [path] if (path := _together(folder)).is_file() else []
+    for path in (*packed, *alone):
         found |= {one.place: (one, path) for one in _load(path)}
-    chosen = [
-        (one, path)
-        for one, path in found.values()
-        if all(getattr(one, name) in values for name, values in (wanted or {}).items())
-    ]
-    if predictions:
-        read = {path: _arrays(_beside(path)) for path in {path for _, path in chosen}}
-        chosen = [
-            (replace(one, predictions=_predictions(one, read[path], path)), path)
-            for one, path in chosen
-        ]
-    return sorted((one for one, _ in chosen), key=_order)
+    chosen: dict[Path, list[Record]] = {}
+    for one, path in found.values():
+        if all(getattr(one, name) in values for name, values in wanted.items()):
+            chosen.setdefault(path, []).append(one)
+    told = _with_predictions if predictions else lambda path, records: records
+    return sorted(
+        (one for path, own in chosen.items() for one in told(_beside(path), own)),
+        key=_order,
+    )
 
 
-def _arrays(path: Path) -> Mapping[str, np.ndarray]:
-    """Open an npz file; its arrays are read when they are looked at."""
+def _with_predictions(path: Path, records: Sequence[Record]) -> list[Record]:
+    """The records with what an npz file says."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; expected predictions: run again"
         )
+    told = []
     try:
-        return np.load(path, allow_pickle=False)
+        arrays = np.load(path, allow_pickle=False)
+        names = [name.split(".") for name in arrays]
+        for record in records:
+            mine = {
+                n: arrays[f"{place}.{n}"] for place, n in names if place == record.place
+            }
+            key, ids = str(mine.pop("key")), mine["ids"].tolist()
+            told.append(
+                (replace(record, predictions=Predictions(**mine | {"ids": ids})), key)
+            )
     except DAMAGED as error:
-        raise _damaged(path, error) from error
-
-
-def _predictions(
-    record: Record, arrays: Mapping[str, np.ndarray], path: Path
-) -> Predictions:
-    path, prefix = _beside(path), f"{record.place}."
-    try:
-        mine = {
-            n.removeprefix(prefix): arrays[n] for n in arrays if n.startswith(prefix)
-        }
-        key = str(mine.pop("key"))
-        said = Predictions(**mine | {"ids": mine["ids"].tolist()})
-    except DAMAGED as error:
-        raise _damaged(path, error) from error
-    if key != record.key:
         raise ValueError(
-            f"{path}: {record.place} are predictions of another run than the record"
-            " beside it; delete both and run again"
-        )
-    return said
-
-
-def _damaged(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"{path}: not the predictions of a run ({error}); delete it and run again"
-    )
+            f"{path}: not the predictions of a run ({error}); delete it and run again"
+        ) from error
+    for record, key in told:
+        if key != record.key:
+            raise ValueError(
+                f"{path}: {record.place} are predictions of another run than the record"
+                " beside it; delete both and run again"
+            )
+    return [record for record, _ in told]
 
 
 def _load(path: Path) -> list[Record]:
     """Read the records of one file; raise ValueError naming it if there are none."""
-    advice = "delete it and run again, or move it out of the results"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged, not JSON ({error}); {advice}") from error
-    packed = isinstance(content, dict) and isinstance(content.get("records"), list)
-    records = []
-    for one in content["records"] if packed else [content]:
-        if not isinstance(one, dict):
-            raise ValueError(
-                f"{path}: not the record of a run: expected an object, got a"
-                f" {type(one).__name__}; {advice}"
-            )
-        if missing := [name for name in NEEDED if name not in one]:
-            raise ValueError(
-                f"{path}: not the record of a run: it has no {', '.join(missing)};"
-                f" {advice}"
-            )
-        kinds = {name: kind for name, kind in KINDS.items() if name in one}
-        wrong = [name for name, kind in kinds.items() if type(one[name]) is not kind]
-        if wrong:
-            raise ValueError(
-                f"{path}: not the record of a run: {wrong[0]} is"
-                f" {one[wrong[0]]!r:.60}; {advice}"
-            )
-        record = Record(**{name: one[name] for name in FIELDS if name in one})
         try:
-            expected = record.path if _alone(path) else Path(f"{record.group}.json")
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}; {advice}") from error
-        if path.parts[-len(expected.parts) :] != expected.parts:
-            raise ValueError(f"{path}: this record belongs to {expected}; {advice}")
-        records.append(record)
-    return records
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"damaged, not JSON ({error})") from error
+        packed = isinstance(content, dict) and isinstance(content.get("records"), list)
+        return [
+            _record(one, path) for one in (content["records"] if packed else [content])
+        ]
+    except ValueError as error:
+        advice = "delete it and run again, or move it out of the results"
+        raise ValueError(f"{path}: {error}; {advice}") from error
+
+
+def _record(content: Any, path: Path) -> Record:
+    """Make a record of what a file says; raise ValueError if it is none, or of another
+    place.
+    """
+    if not isinstance(content, dict):
+        wrong = [f"expected an object, got a {type(content).__name__}"]
+    elif missing := [name for name in NEEDED if name not in content]:
+        wrong = [f"it has no {', '.join(missing)}"]
+    else:
+        told = {name: content.get(name, kind()) for name, kind in KINDS.items()}
+        wrong = [
+            f"{k} is {v!r:.60}" for k, v in told.items() if type(v) is not KINDS[k]
+        ]
+    if wrong:
+        raise ValueError(f"not the record of a run: {wrong[0]}")
+    record = Record(**{name: content[name] for name in FIELDS if name in content})
+    expected = record.path if _alone(path) else _together(record.group)
+    if path.parts[-len(expected.parts) :] != expected.parts:
+        raise ValueError(f"this record belongs to {expected}")
+    return record

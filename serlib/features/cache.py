@@ -1,7 +1,7 @@
 """Features of a whole corpus, computed once by all cores, kept on disk and read without
 loading.
 
-Used by all five papers; taught in chapter `features`.
+Used by all five papers; taught in chapter `cache`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 for an utterance.
 
 Second audio input of yoon2018, whose openSMILE settings `opensmile/prosody.conf`
-follows; taught in chapter `features`.
+follows; taught in chapter `prosody`.
 """
 
 from __future__ import annotations
