@@ -74,9 +74,7 @@ class Predictions:
             return measure.statistics(self.targets, self.outputs)
         ends = np.cumsum(self.lengths)[:-1]
         curves = (np.split(rows, ends) for rows in (self.targets, self.outputs))
-        return np.stack(
-            [measure.statistics(*pair) for pair in zip(*curves, strict=True)]
-        )
+        return np.stack(list(map(measure.statistics, *curves)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -436,15 +434,16 @@ def _read_group(
     packed = [path] if (path := _together(folder)).is_file() else []
     for path in (*packed, *alone):
         found |= {one.place: (one, path) for one in _load(path)}
-    chosen: dict[Path, list[Record]] = {}
+    own: dict[Path, list[Record]] = {}
     for one, path in found.values():
         if all(getattr(one, name) in values for name, values in wanted.items()):
-            chosen.setdefault(path, []).append(one)
-    told = _with_predictions if predictions else lambda path, records: records
-    return sorted(
-        (one for path, own in chosen.items() for one in told(_beside(path), own)),
-        key=_order,
+            own.setdefault(_beside(path), []).append(one)
+    told = (
+        itertools.starmap(_with_predictions, own.items())
+        if predictions
+        else own.values()
     )
+    return sorted(itertools.chain.from_iterable(told), key=_order)
 
 
 def _with_predictions(path: Path, records: Sequence[Record]) -> list[Record]:
@@ -456,15 +455,11 @@ def _with_predictions(path: Path, records: Sequence[Record]) -> list[Record]:
     told = []
     try:
         arrays = np.load(path, allow_pickle=False)
-        names = [name.split(".") for name in arrays]
         for record in records:
-            mine = {
-                n: arrays[f"{place}.{n}"] for place, n in names if place == record.place
-            }
-            key, ids = str(mine.pop("key")), mine["ids"].tolist()
-            told.append(
-                (replace(record, predictions=Predictions(**mine | {"ids": ids})), key)
-            )
+            own = (name for name in arrays if name.startswith(f"{record.place}."))
+            mine = {name.partition(".")[2]: arrays[name] for name in own}
+            mine["ids"], key = mine["ids"].tolist(), str(mine.pop("key"))
+            told.append((replace(record, predictions=Predictions(**mine)), key))
     except DAMAGED as error:
         raise ValueError(
             f"{path}: not the predictions of a run ({error}); delete it and run again"
@@ -486,9 +481,8 @@ def _load(path: Path) -> list[Record]:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"damaged, not JSON ({error})") from error
         packed = isinstance(content, dict) and isinstance(content.get("records"), list)
-        return [
-            _record(one, path) for one in (content["records"] if packed else [content])
-        ]
+        each = content["records"] if packed else [content]
+        return [_record(one, path) for one in each]
     except ValueError as error:
         advice = "delete it and run again, or move it out of the results"
         raise ValueError(f"{path}: {error}; {advice}") from error
@@ -503,10 +497,8 @@ def _record(content: Any, path: Path) -> Record:
     elif missing := [name for name in NEEDED if name not in content]:
         wrong = [f"it has no {', '.join(missing)}"]
     else:
-        told = {name: content.get(name, kind()) for name, kind in KINDS.items()}
-        wrong = [
-            f"{k} is {v!r:.60}" for k, v in told.items() if type(v) is not KINDS[k]
-        ]
+        told = ((name, content.get(name, kind()), kind) for name, kind in KINDS.items())
+        wrong = [f"{k} is {v!r:.60}" for k, v, kind in told if type(v) is not kind]
     if wrong:
         raise ValueError(f"not the record of a run: {wrong[0]}")
     record = Record(**{name: content[name] for name in FIELDS if name in content})

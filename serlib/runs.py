@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -130,14 +130,13 @@ def run(
     jobs: int | None = None,
     progress: bool = True,
     older: str | None = None,
-    cache: str | Path | None = None,
     **planned: Any,
 ) -> list[Record]:
     """Plan the runs of a system and make them: `plan` and `make` in one call.
 
     Args:
         paper, system, corpus: as for `plan`.
-        results_dir, jobs, progress, older, cache: as for `make`.
+        results_dir, jobs, progress, older: as for `make`.
         planned: further arguments of `plan`.
 
     Returns:
@@ -150,8 +149,8 @@ def run(
         >>> records = run("yoon2018", "mdre", corpora.load("synthetic"))
         >>> [record.metrics["ua"] for record in records]
     """
+    how = {"jobs": jobs, "progress": progress, "older": older}
     wanted = plan(paper, system, corpus, **planned)
-    how = {"jobs": jobs, "progress": progress, "older": older, "cache": cache}
     return make(wanted, corpus, results_dir=results_dir, **how)
 
 
@@ -223,17 +222,12 @@ def plan(
         FileNotFoundError: if transcripts or vectors are missing.
     """
     chosen = find_system(paper, system)
-    settings = settings_of(chosen, profile, variant_of(paper, system, variant))
-    if overrides:
-        settings = _replaced(settings, overrides)
-        variant = variant or _named(overrides)
+    changes = variant_of(paper, system, variant), overrides
+    settings = settings_of(chosen, profile, *changes)
+    variant = variant or _named(overrides)
     find_device(device)
     protocol = protocol or chosen.protocol
-    if protocol not in PROTOCOLS:
-        raise ValueError(
-            f"no protocol is called {protocol!r}; expected one of"
-            f" {', '.join(PROTOCOLS)}"
-        )
+    _check("no protocol is called", protocol, PROTOCOLS)
     seeds = choose("seeds", seeds, settings.seeds)
     folds = choose("folds", folds, settings.folds)
     corpus = items_for(chosen, settings, corpus)
@@ -248,18 +242,14 @@ def plan(
     for one in chosen.inputs.values():
         if isinstance(one, Words):
             vectors = one.find(source, settings)
-    told = described(settings, vectors)
-    used = inputs.features_of(chosen.inputs.values())
+    used = {n: FEATURES[n] for n in inputs.features_of(chosen.inputs.values())}
     facts = {
         "paper": paper,
         "system": system,
         "data": corpus.content,
         "outputs": chosen.task.of(corpus).outputs,
-        "settings": told,
-        "features": {
-            name: [FEATURES[name].version, FEATURES[name].settings()]
-            for name in sorted(used)
-        },
+        "settings": described(settings, vectors),
+        "features": {n: [used[n].version, used[n].settings()] for n in sorted(used)},
     }
     names = (paper, system, variant, corpus.name, protocol, profile)
     runs = []
@@ -282,7 +272,6 @@ def make(
     progress: bool = True,
     older: str | None = None,
     weights: bool = False,
-    cache: str | Path | None = None,
 ) -> list[Record]:
     """Make the runs of a plan; what is there already is read, not made again.
 
@@ -304,7 +293,6 @@ def make(
             folder holds `results.MARKER`) and makes others anew; either is said in a
             line.
         weights: keep the trained weights beside the record, for `trained`.
-        cache: where features are kept; by default in the cache folder.
 
     Returns:
         a record per run, in the plan's order, each with its predictions.
@@ -324,9 +312,7 @@ def make(
         if jobs is None:
             on_gpu = find_device(missing[0].device).type == "cuda"
             jobs = 1 if on_gpu else cpu_count()
-        how = {"results_dir": results_dir, "weights": weights, "cache": cache}
-        for run, record in _make_all(missing, corpus, jobs, progress, **how):
-            there[run] = record
+        there |= _make_all(missing, corpus, jobs, progress, (folder, weights))
     return [there[run] for run in plan]
 
 
@@ -336,7 +322,6 @@ def trained(
     *,
     results_dir: str | Path | None = None,
     progress: bool = True,
-    cache: str | Path | None = None,
 ) -> tuple[nn.Module, Fold]:
     """Return the model that a run ends with, and its fold.
 
@@ -345,43 +330,32 @@ def trained(
         corpus: the corpus that it was planned for.
         results_dir: where its weights may have been kept; else it is trained anew.
         progress: show a progress bar.
-        cache: where features are kept.
 
     Raises:
         ValueError: if the kept weights are damaged, or the run was planned for other
             data.
     """
-    fold = prepare(run, _read(run, corpus, cache))
-    path = None if results_dir is None else weights_path(run, results_dir)
-    if path is not None and path.is_file():
-        model = _kept(run, fold, path)
-        if model is not None:
-            return model, fold
-    return train(fold, run.seed, progress)[0], fold
+    fold = prepare(run, _read(run, corpus))
+    model = None if results_dir is None else _kept(run, fold, Path(results_dir))
+    if model is None:
+        model, _ = train(fold, run.seed, progress)
+    return model, fold
 
 
-def prepare(
-    run: Run, corpus: Corpus | Source, *, cache: str | Path | None = None
-) -> Fold:
+def prepare(run: Run, corpus: Corpus | Source) -> Fold:
     """Make the three parts of a fold, with inputs that know the training part only.
 
     Args:
         run: what will be trained.
         corpus: the corpus that it was planned for, or what inputs read of it.
-        cache: where features are kept.
 
     Raises:
         ValueError: if a part is empty, or a feature is missing or not finite.
     """
-    system, settings, split = (
-        find_system(run.paper, run.system),
-        run.settings,
-        run.split,
-    )
-    if isinstance(corpus, Source):
-        source = corpus
-    else:
-        source = Source(items_for(system, settings, corpus), cache)
+    system, source = find_system(run.paper, run.system), corpus
+    settings, split = run.settings, run.split
+    if not isinstance(source, Source):
+        source = Source(items_for(system, settings, corpus))
     for part in ("train", "dev", "test"):
         if not getattr(split, part):
             raise ValueError(
@@ -447,10 +421,10 @@ def train(
     Raises:
         FloatingPointError: if a loss is not a number any more.
     """
-    settings, loss = fold.settings, fold.task.loss(fold.settings.loss)
-    with reproducible(seed, fold.device, settings.threads):
+    how = (fold.task.loss(fold.settings.loss), fold.settings, seed, fold.device)
+    how += (progress, checkpoint, looks)
+    with reproducible(seed, fold.device, fold.settings.threads):
         model = build(fold, seed)
-        how = (loss, settings, seed, fold.device, progress, checkpoint, looks)
         try:
             return model, training.fit(model, fold.train, fold.dev, *how)
         except FloatingPointError as error:
@@ -461,11 +435,9 @@ def train(
 
 def opening(fold: Fold, seed: int) -> list[float]:
     """Return the losses of the first updates of `train`."""
-    settings, loss = fold.settings, fold.task.loss(fold.settings.loss)
-    with reproducible(seed, fold.device, settings.threads):
-        model = build(fold, seed)
-        how = (loss, settings, seed, fold.device)
-        return training.opening(model, fold.train, *how)
+    how = (fold.task.loss(fold.settings.loss), fold.settings, seed, fold.device)
+    with reproducible(seed, fold.device, fold.settings.threads):
+        return training.opening(build(fold, seed), fold.train, *how)
 
 
 def items_for(system: System, settings: Settings, corpus: Corpus) -> Corpus:
@@ -487,10 +459,7 @@ def find_system(paper: str, name: str) -> System:
     unknown one.
     """
     known = models.systems(paper)
-    if name not in known:
-        raise ValueError(
-            f"{paper} has no system {name!r}; expected one of {', '.join(known)}"
-        )
+    _check(f"{paper} has no system", name, known)
     return known[name]
 
 
@@ -504,34 +473,36 @@ def variant_of(paper: str, system: str, name: str) -> Mapping[str, Any]:
         return {}
     known = models.variants(paper)
     own = [one for one, variant in known.items() if variant.system == system]
-    if name not in own:
-        raise ValueError(
-            f"{system} of {paper} has no variant {name!r}; expected one of"
-            f" {', '.join(own) or 'none'}"
-        )
+    _check(f"{system} of {paper} has no variant", name, own)
     return known[name].overrides
 
 
 def settings_of(
-    system: System, profile: str, overrides: Mapping[str, Any] | None = None
+    system: System, profile: str, *overrides: Mapping[str, Any] | None
 ) -> Settings:
     """Return a system's settings in a profile, with some fields replaced.
 
     Args:
         system: the system.
         profile: `quick` or `paper`.
-        overrides: fields of Settings; `model` is a mapping of which only the options
-            named are replaced.
+        overrides: fields of Settings, one mapping after the other; `model` is a mapping
+            of which only the options named are replaced.
 
     Raises:
         ValueError: for an unknown profile or field.
     """
-    if profile not in system.settings:
-        raise ValueError(
-            f"{system.name} has no profile {profile!r}; expected one of"
-            f" {', '.join(system.settings)}"
-        )
-    return _replaced(system.settings[profile], overrides or {})
+    _check(f"{system.name} has no profile", profile, system.settings)
+    settings, names = system.settings[profile], [one.name for one in fields(Settings)]
+    for changes in (dict(one or {}) for one in overrides):
+        if unknown := sorted(set(changes) - set(names)):
+            raise ValueError(
+                f"no setting is called {', '.join(unknown)}; expected some of"
+                f" {', '.join(names)}"
+            )
+        if "model" in changes:
+            changes["model"] = {**settings.model, **changes["model"]}
+        settings = replace(settings, **changes)
+    return settings
 
 
 def described(
@@ -543,10 +514,9 @@ def described(
         settings: of the run.
         vectors: what words start from, as `Words.find` gives it.
     """
-    told = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    for several in ("folds", "seeds"):
-        del told[several]
-    return results.plain(told | {"vectors": inputs.digest(vectors)})
+    told = vars(settings) | {"vectors": inputs.digest(vectors)}
+    several = ("folds", "seeds")
+    return results.plain({k: v for k, v in told.items() if k not in several})
 
 
 def choose(
@@ -610,27 +580,21 @@ def options(
     return chosen | {"results_dir": folder, "progress": False}
 
 
-def _named(overrides: Mapping[str, Any]) -> str:
+def _check(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        told = ", ".join(known) or "none"
+        raise ValueError(f"{what} {name!r}; expected one of {told}")
+
+
+def _named(overrides: Mapping[str, Any] | None) -> str:
     """What a variant is called after what it overrides, short enough for a file."""
-    told = dict(overrides)
+    told = dict(overrides or {})
     if isinstance(told.get("vectors"), Mapping):
         told["vectors"] = inputs.digest(told["vectors"])
     name = ", ".join(f"{key}={value}" for key, value in told.items())
     if len(name.encode()) <= 200:
         return name
     return f"{name[:40]} {hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"
-
-
-def _replaced(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
-    changes, names = dict(overrides), [one.name for one in fields(Settings)]
-    if unknown := sorted(set(changes) - set(names)):
-        raise ValueError(
-            f"no setting is called {', '.join(unknown)}; expected some of"
-            f" {', '.join(names)}"
-        )
-    if "model" in changes:
-        changes["model"] = {**settings.model, **changes["model"]}
-    return replace(settings, **changes)
 
 
 def _there(
@@ -642,8 +606,9 @@ def _there(
     found, others, use = {}, set(), False
     for run in plan:
         record = results.find(run.record(), folder)
-        kind = run.device.partition(":")[0]
-        if record is None or kind not in ("auto", record.device):
+        if record is None:
+            continue
+        if run.device.partition(":")[0] not in ("auto", record.device):
             continue
         if weights and not weights_path(run, folder).is_file():
             continue
@@ -655,61 +620,56 @@ def _there(
                 continue
         found[run] = record
     if others:
+        made = ", ".join(sorted(others))
         what = "used" if use else "made anew (older='use' keeps them)"
-        level = logging.INFO if use else logging.WARNING
-        log.log(
-            level,
-            "%s: records that other code made (%s) are %s",
-            folder,
-            ", ".join(sorted(others)),
-            what,
-        )
+        said = f"{folder}: records that other code made ({made}) are {what}"
+        log.log(logging.INFO if use else logging.WARNING, said)
     return found
 
 
 def _make_all(
-    missing: Sequence[Run], corpus: Corpus, jobs: int, progress: bool, **how: Any
+    missing: Sequence[Run],
+    corpus: Corpus,
+    jobs: int,
+    progress: bool,
+    keep: tuple[Path | None, bool],
 ) -> Iterator[tuple[Run, Record]]:
     """Make runs, one after the other or several at a time, and give each back as soon
     as it is complete.
     """
-    _extract(missing, corpus, how["cache"], progress)
+    _extract(missing, corpus, progress)
     jobs = min(jobs, len(missing))
     if jobs <= 1:
         with Progress(len(missing), progress) as bar:
             for run in missing:
                 bar.begin(run.name)
-                yield run, _make(run, corpus, bar, **how)
+                yield run, _make(run, corpus, bar, *keep)
         return
-    tasks = (delayed(_numbered)(n, run, corpus, how) for n, run in enumerate(missing))
+    how = (corpus, False, *keep)
+    tasks = (delayed(_numbered)(n, run, *how) for n, run in enumerate(missing))
     made = parallel.run(tasks, jobs, ordered=False, pre_dispatch=jobs)
     shown = {"total": len(missing), "unit": "run", "leave": False}
     with tqdm(desc=missing[0].system, disable=not progress, **shown) as bar:
-        for number, record in made:
+        for n, record in made:
             bar.update()
-            bar.set_postfix(
-                dev=f"{min(look['dev_loss'] for look in record.history):.3f}"
-            )
-            yield missing[number], record
+            dev = min(look["dev_loss"] for look in record.history)
+            bar.set_postfix(dev=f"{dev:.3f}")
+            yield missing[n], record
 
 
-def _numbered(
-    number: int, run: Run, corpus: Corpus, how: Mapping[str, Any]
-) -> tuple[int, Record]:
-    return number, _make(run, corpus, False, **how)
+def _numbered(number: int, *what: Any) -> tuple[int, Record]:
+    return number, _make(*what)
 
 
-def _extract(
-    plan: Sequence[Run], corpus: Corpus, cache: str | Path | None, progress: bool
-) -> None:
+def _extract(plan: Sequence[Run], corpus: Corpus, progress: bool) -> None:
     """Have all cores extract what the runs need, before processes share the runs; and
     see that the corpus is the one that they were planned for.
     """
     for run in {run.data: run for run in plan}.values():
-        _read(run, corpus, cache)
+        _read(run, corpus)
     for paper, name in dict.fromkeys((run.paper, run.system) for run in plan):
         system = find_system(paper, name)
-        source = Source(system.task.select(corpus), cache, progress)
+        source = Source(system.task.select(corpus), progress=progress)
         for feature in inputs.features_of(system.inputs.values()):
             source.table(feature)
 
@@ -718,38 +678,36 @@ _LAST: dict[tuple, Source] = {}
 """What the last run of this process read, by its data: the next one may find it."""
 
 
-def _source(run: Run, corpus: Corpus, cache: str | Path | None) -> Source:
-    wanted = run.data, corpus.classes, cache
+def _source(run: Run, corpus: Corpus) -> Source:
+    wanted = run.data, corpus.classes
     if wanted not in _LAST:
         _LAST.clear()
-        _LAST[wanted] = _read(run, corpus, cache)
+        _LAST[wanted] = _read(run, corpus)
     return _LAST[wanted]
 
 
-def _read(run: Run, corpus: Corpus, cache: str | Path | None) -> Source:
+def _read(run: Run, corpus: Corpus) -> Source:
     items = items_for(find_system(run.paper, run.system), run.settings, corpus)
     if items.content != run.data:
         raise ValueError(
             f"{run.name} was planned for other data than those in {corpus.root}; plan"
             " it for this corpus"
         )
-    return Source(items, cache)
+    return Source(items)
 
 
 def _make(
     run: Run,
     corpus: Corpus,
     progress: bool | Progress,
-    *,
-    results_dir: str | Path | None,
+    folder: Path | None,
     weights: bool,
-    cache: str | Path | None,
 ) -> Record:
     """Train and test, and keep the record."""
-    start, checkpoint, folder = time.perf_counter(), None, Path(results_dir or ".")
-    if results_dir is not None:
+    start, checkpoint = time.perf_counter(), None
+    if folder is not None:
         checkpoint = Checkpoint(folder / run.record().path.with_suffix(".pt"), run.key)
-    fold = prepare(run, _source(run, corpus, cache))
+    fold = prepare(run, _source(run, corpus))
     model, fitted = train(fold, run.seed, progress, checkpoint)
     with reproducible(run.seed, fold.device, run.settings.threads):
         outcome = _tested(model, fold)
@@ -770,7 +728,7 @@ def _make(
         settings=described(run.settings, run.vectors),
         skipped=len(corpus.skipped),
     )
-    if results_dir is not None:
+    if folder is not None:
         if weights:
             state = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
             with files.atomic(weights_path(run, folder)) as temporary:
@@ -797,8 +755,12 @@ def _tested(model: nn.Module, fold: Fold) -> dict[str, Any]:
     return facts | {"metrics": scores | {"loss": loss}, "predictions": said}
 
 
-def _kept(run: Run, fold: Fold, path: Path) -> nn.Module | None:
-    """The model with the weights in a file; None if they are those of another run."""
+def _kept(run: Run, fold: Fold, folder: Path) -> nn.Module | None:
+    """The model with the weights that are kept; None if there are none, or those of
+    another run.
+    """
+    if not (path := weights_path(run, folder)).is_file():
+        return None
     try:
         with safe_open(path, "pt") as kept:
             if (kept.metadata() or {}).get("key") != run.key:

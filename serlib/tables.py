@@ -10,7 +10,7 @@ judgements. Used for all five papers; taught in chapter `evaluation`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,15 @@ from serlib.corpora import synthetic
 from serlib.corpora.corpus import Corpus
 from serlib.metrics import Interval, Measure
 from serlib.models.system import System
-from serlib.results import Record, pooled
+from serlib.results import Predictions, Record, pooled
 from serlib.tasks import CLASSES, CONTINUOUS
 
 OBSERVERS = ("voice", "text", "memory", "both", "aligned")
 """Who the best possible scores are of, from those who know least."""
+
+CEILINGS = (("all", "ua"), ("all", "accuracy"))
+CEILINGS += (("plain", "accuracy"), ("emphasis", "accuracy"))
+"""Subset and measure of each column of `ceilings`."""
 
 TASKS = {task.name: task for task in (CLASSES, CONTINUOUS)}
 
@@ -48,31 +52,22 @@ def measure_of(record: Record, name: str) -> Measure:
     return task.measures[name]
 
 
-def judgements(
-    records: Iterable[Record], ids: Collection[str] | None = None
-) -> pd.DataFrame:
+def judgements(records: Iterable[Record]) -> pd.DataFrame:
     """Collect what one system said of every test item, seed by seed.
 
     Args:
         records: of one system that tells classes, with their predictions; any folds and
             seeds.
-        ids: only these items; None for all.
 
     Returns:
         a row per seed and item, indexed by both and sorted, with class indices `label`
         and `predicted`.
 
     Raises:
-        ValueError: as `results.pooled`, or if no item is left.
+        ValueError: as `results.pooled`.
     """
-    frames = {
-        seed: pd.DataFrame(
-            {"label": one.targets, "predicted": one.predicted},
-            index=pd.Index(one.ids, name="id"),
-        )
-        for seed, one in _by_seed(records).items()
-    }
-    return _chosen(pd.concat(frames, names=["seed"]).sort_index(), ids)
+    told = lambda one: {"label": one.targets, "predicted": one.predicted}  # noqa: E731
+    return _by_seed(records, None, told)
 
 
 def scores(
@@ -93,13 +88,12 @@ def scores(
     for name, own in by_system(records).items():
         sums = _statistics(own, measure, ids)
         items = sums.index.get_level_values("id")
-        low, high, estimate = metrics.bootstrap(
-            measure_of(own[0], measure), sums.to_numpy(), groups=items
-        )
+        of = measure_of(own[0], measure)
+        low, high, estimate = metrics.bootstrap(of, sums.to_numpy(), groups=items)
         seeds = sums.index.get_level_values("seed").nunique()
         rows[name] = {"estimate": estimate, "low": low, "high": high}
         rows[name] |= {"items": items.nunique(), "seeds": seeds}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
+    return _table(rows, "system")
 
 
 def difference(
@@ -128,10 +122,9 @@ def difference(
         raise ValueError(
             "the two systems were not tested on the same items with the same seeds"
         )
-    items = first.index.get_level_values("id")
-    return metrics.paired_bootstrap(
-        measure_of(a[0], measure), first.to_numpy(), second.to_numpy(), groups=items
-    )
+    of, items = measure_of(a[0], measure), first.index.get_level_values("id")
+    both = first.to_numpy(), second.to_numpy()
+    return metrics.paired_bootstrap(of, *both, groups=items)
 
 
 def shared(
@@ -181,13 +174,12 @@ def published(records: Iterable[Record], paper: str | None = None) -> pd.DataFra
         row = {(ours, "runs"): str(len(own))}
         for key in TASKS[own[0].task].measures:
             heading = measure_of(own[0], key).name
-            values = [run.metrics.get(key) for run in own]
-            known = [math.nan if value is None else value for value in values]
-            row[ours, heading] = percent(float(np.mean(known)))
+            values = np.array([run.metrics.get(key) for run in own], dtype=float)
+            row[ours, heading] = percent(float(values.mean()))
             printed = papers.published(paper, own[0].system, key)
             row[theirs, heading] = "" if printed is None else _printed(printed)
         rows[system] = row
-    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
+    frame = _table(rows, "system")
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
     empty = [column for column in frame if not frame[column].any()]
     return frame.drop(columns=empty).sort_index(axis=1, level=0, sort_remaining=False)
@@ -220,11 +212,9 @@ def differences(
         rows[f"{a} − {b}"] = row = {"points": signed(gap), "p": p_value(p)}
         if paper is not None:
             printed = [papers.published(paper, one, measure) for one in (a, b)]
-            known = None not in printed
-            gap = printed[0].value - printed[1].value if known else math.nan
-            row["published"] = signed(gap)
-    heading = f"difference of {measure.upper()}"
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(heading)
+            values = [math.nan if one is None else one.value for one in printed]
+            row["published"] = signed(values[0] - values[1])
+    return _table(rows, f"difference of {measure.upper()}")
 
 
 def subsets(
@@ -237,15 +227,11 @@ def subsets(
         parts: name of a part to ids of items.
         measure: as in `scores`.
     """
-    records = list(records)
-    columns = {
-        f"{name} ({measure.upper()})": [
-            with_interval(row) for row in scores(records, measure, ids).itertuples()
-        ]
-        for name, ids in parts.items()
-    }
-    index = pd.Index(by_system(records), name="system")
-    return pd.DataFrame(columns, index=index)
+    records, columns = list(records), {}
+    for name, ids in parts.items():
+        rows = scores(records, measure, ids).itertuples()
+        columns[f"{name} ({measure.upper()})"] = [with_interval(row) for row in rows]
+    return pd.DataFrame(columns, index=pd.Index(by_system(records), name="system"))
 
 
 def variants(
@@ -273,18 +259,13 @@ def variants(
     for name, variant in models.variants(paper).items():
         if variant.reads_otherwise:
             continue
-        changed, usual = (
-            kept(directory, paper, variant.system, one, corpus, profile)
-            for one in (name, "")
-        )
-        changed, usual = shared(changed, usual)
+        own = [(paper, variant.system, one, corpus, profile) for one in (name, "")]
+        changed, usual = shared(*(kept(directory, *one) for one in own))
         if changed:
             gap, p = difference(changed, usual, measure, ids)
             rows[name] = {"system": variant.system, "points": signed(gap)}
             rows[name] |= {"p": p_value(p), "runs": str(len(changed))}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(
-        f"instead of the default, {measure.upper()}"
-    )
+    return _table(rows, f"instead of the default, {measure.upper()}")
 
 
 def kept(
@@ -320,19 +301,11 @@ def profiles(system: System, **shown: Any) -> pd.DataFrame:
             `model`, or a function of Settings.
     """
 
-    def cell(settings: Any, what: Any) -> str:
-        if callable(what):
-            value = what(settings)
-        elif what in settings.model:
-            value = settings.model[what]
-        else:
-            value = getattr(settings, what)
-        return "all" if value is None else str(value)
-
-    columns = {
-        f'profile="{name}"': [cell(settings, what) for what in shown.values()]
-        for name, settings in system.settings.items()
-    }
+    columns = {}
+    for name, settings in system.settings.items():
+        known, several = {**vars(settings), **settings.model}, shown.values()
+        values = [what(settings) if callable(what) else known[what] for what in several]
+        columns[f'profile="{name}"'] = ["all" if v is None else str(v) for v in values]
     return pd.DataFrame(columns, index=[name.replace("_", " ") for name in shown])
 
 
@@ -349,7 +322,7 @@ def made(records: Iterable[Record]) -> pd.DataFrame:
             "updates": f"{np.mean([r.steps for r in own]):,.0f}",
             "minutes": f"{np.mean([r.wall_time for r in own]) / 60:.1f}",
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
+    return _table(rows, "system")
 
 
 def about(records: Iterable[Record]) -> str:
@@ -368,12 +341,7 @@ def about(records: Iterable[Record]) -> str:
 
 def ceilings(
     corpus: Corpus,
-    rows: Sequence[tuple[str, str]] = (
-        ("all", "ua"),
-        ("all", "accuracy"),
-        ("plain", "accuracy"),
-        ("emphasis", "accuracy"),
-    ),
+    rows: Sequence[tuple[str, str]] = CEILINGS,
 ) -> pd.DataFrame:
     """Tabulate the best scores that observers could reach on a synthetic corpus.
 
@@ -381,13 +349,11 @@ def ceilings(
         corpus: a synthetic corpus, whose maker wrote them down.
         rows: subset of the items, and measure.
     """
-    best = synthetic.read_ceilings(corpus.root)
-    columns = {
-        f"{'UA' if measure == 'ua' else measure}, {subset}": [
-            percent(best[subset][one][measure]) for one in OBSERVERS
-        ]
-        for subset, measure in rows
-    }
+    columns = {}
+    for subset, measure in rows:
+        best = synthetic.read_ceilings(corpus.root)[subset]
+        heading = f"{'UA' if measure == 'ua' else measure}, {subset}"
+        columns[heading] = [percent(best[one][measure]) for one in OBSERVERS]
     index = pd.Index(OBSERVERS, name="ceiling in % (synthetic corpus)")
     return pd.DataFrame(columns, index=index)
 
@@ -453,31 +419,33 @@ def _printed(number: papers.Published) -> str:
     return f"{100 * number.value:.1f}{spread}"
 
 
-def _by_seed(records: Iterable[Record]) -> dict[int, Any]:
-    by_seed: dict[int, list[Record]] = {}
-    for record in records:
-        by_seed.setdefault(record.seed, []).append(record)
-    if not by_seed:
+def _by_seed(
+    records: Iterable[Record],
+    ids: Collection[str] | None,
+    told: Callable[[Predictions], Any],
+) -> pd.DataFrame:
+    """What is told of the test sets, a row per seed and item, sorted."""
+    frames, records = {}, list(records)
+    for seed in dict.fromkeys(record.seed for record in records):
+        one = pooled(record for record in records if record.seed == seed)
+        frames[seed] = pd.DataFrame(told(one), index=pd.Index(one.ids, name="id"))
+    if not frames:
         raise ValueError("expected at least one record, got none")
-    return {seed: pooled(own) for seed, own in by_seed.items()}
+    frame = pd.concat(frames, names=["seed"]).sort_index()
+    if ids is not None:
+        frame = frame[frame.index.get_level_values("id").isin(list(ids))]
+    if frame.empty:
+        raise ValueError("no test item of these records is among those asked for")
+    return frame
 
 
 def _statistics(
     records: Sequence[Record], measure: str, ids: Collection[str] | None
 ) -> pd.DataFrame:
     """What a measure sums up, a row per seed and item, sorted."""
-    by_seed = _by_seed(records)
-    of = measure_of(records[0], measure)
-    frames = {
-        seed: pd.DataFrame(one.statistics(of), index=pd.Index(one.ids, name="id"))
-        for seed, one in by_seed.items()
-    }
-    return _chosen(pd.concat(frames, names=["seed"]).sort_index(), ids)
+    of = measure_of(records[0], measure) if records else None
+    return _by_seed(records, ids, lambda one: one.statistics(of))
 
 
-def _chosen(frame: pd.DataFrame, ids: Collection[str] | None) -> pd.DataFrame:
-    if ids is not None:
-        frame = frame[frame.index.get_level_values("id").isin(list(ids))]
-    if frame.empty:
-        raise ValueError("no test item of these records is among those asked for")
-    return frame
+def _table(rows: Mapping[str, Any], name: str) -> pd.DataFrame:
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(name)
