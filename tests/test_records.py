@@ -111,7 +111,7 @@ def test_another_processor_is_allowed_a_tolerance(
 ) -> None:
     monkeypatch.setattr(provenance, "arithmetic", lambda device="cpu": "another")
     forward = yoon2018.Dense.forward
-    monkeypatch.setattr(yoon2018.Dense, "forward", lambda self, x: (1 + 1e-5) * forward(self, x))
+    monkeypatch.setattr(yoon2018.Dense, "forward", lambda self, x: 1.0001 * forward(self, x))
     failures, said = replayed(capsys)
     assert failures == 0
     assert "2 within the tolerance of another processor, 0 failed" in said
