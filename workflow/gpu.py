@@ -27,11 +27,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = (
-    "soundfile opensmile audinterface audobject audeer audformat audiofile audmath audresample oyaml iso639-lang "
-    "iso3166 espeakng-loader jiwer rapidfuzz nltk gensim smart-open wrapt safetensors joblib filelock tqdm pytest "
-    "iniconfig pluggy hypothesis sortedcontainers pandas scikit-learn seaborn matplotlib scipy regex ipython pyyaml"
+    "soundfile cffi pycparser opensmile audinterface audobject audeer audformat audiofile audmath audresample oyaml "
+    "iso639-lang iso3166 importlib-metadata zipp espeakng-loader jiwer rapidfuzz nltk gensim smart-open safetensors"
 )
-"""Packages of requirements.txt that the runs and the tests import and that an image with torch may lack."""
+"""Packages of requirements.txt that runs and tests import and that an image with torch, SciPy, pandas, scikit-learn,
+joblib, filelock, tqdm and pytest lacks.
+"""
+
+PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (17, 24, 26, 27, 28, 31, 34, 35)] + ["manylinux2014_x86_64"]
+"""What pip may take wheels of; it matches these names exactly."""
 
 UPDATES, SHORT = 12, 40
 """Updates that a throughput is measured over, and that a short training makes."""
@@ -44,7 +48,7 @@ def download(folder: Path) -> None:
         for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
         if "==" in line.split("#")[0].split(";")[0]
     )
-    tags = [f"--platform={one}" for one in ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")]
+    tags = [f"--platform={one}" for one in PLATFORMS]
     wanted = [f"{name}=={pins[name]}" for name in NEEDED.split() if name in pins]
     how = ["--no-deps", "--only-binary=:all:", "--python-version=3.12", "--implementation=cp", *tags]
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", *how, "-d", str(folder), *wanted], check=True)
@@ -68,7 +72,8 @@ class Session:
     """The time that is left, and what was found so far: written after every step, so that a kill loses one step."""
 
     def __init__(self, out: Path, minutes: float, device: str):
-        self.out, self.end, self.device = out, time.monotonic() + 60 * minutes, device
+        self.out, self.device, self.total = out, device, 60 * minutes
+        self.end = time.monotonic() + self.total
         self.path = out / "gpu.json"
         self.found = json.loads(self.path.read_text()) if self.path.is_file() else {}
 
@@ -77,11 +82,16 @@ class Session:
         """Seconds."""
         return self.end - time.monotonic()
 
+    @property
+    def share(self) -> float:
+        """Share of the time that is left."""
+        return self.left / self.total
+
     def step(self, name: str, work: Callable[[Session], object], least: float = 0.0) -> None:
-        """Do a step that was not done before, if at least so many seconds are left; its failure stops no other."""
+        """Do a step that was not done before, if at least this share of the time is left; if it fails, others go on."""
         if "result" in self.found.get(name, {}):
             return
-        if self.left < least:
+        if self.share < least:
             self._note(name, {"left out": f"{self.left:.0f} s were left"})
             return
         start = time.monotonic()
@@ -131,7 +141,7 @@ def features(session: Session) -> list[dict]:
     from serlib.features import FEATURES, extract, mfcc_batch, read_waveform, short_term_batch
 
     made = corpora.load("synthetic", progress=False).four_class()
-    few = sorted(made.utterances, key=lambda one: one.duration)[:: 1 if session.device != "cpu" else 40]
+    few = sorted(made.utterances, key=lambda one: one.duration)[:: 1 if session.device != "cpu" else 200]
     rows = []
     for name, batch, kind in (("mfcc", mfcc_batch, torch.float32), ("short_term", short_term_batch, torch.float64)):
         start = time.monotonic()
@@ -157,7 +167,7 @@ def features(session: Session) -> list[dict]:
 def tests(session: Session) -> dict:
     """Run the tests that want a GPU."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "-k", "gpu or cuda or GPU"]
-    limit = max(30.0, min(180.0, session.left - 60))
+    limit = max(30.0, session.left / 3)
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
@@ -178,7 +188,7 @@ def side_by_side(session: Session) -> list[dict]:
 
     made, rows = corpora.load("synthetic", progress=False).four_class(), []
     for paper, name in systems():
-        if session.left < 90:
+        if session.share < 0.45:
             rows.append({"system": f"{paper} {name}", "left out": "no time"})
             continue
         losses, answers, seconds = [], [], []
@@ -206,7 +216,7 @@ def throughput(session: Session) -> list[dict]:
 
     made, rows, on_gpu = corpora.load("synthetic", progress=False).four_class(), [], session.device != "cpu"
     for paper, name in systems():
-        if session.left < 75 or name.endswith("-asr"):
+        if session.share < 0.25 or name.endswith("-asr"):
             continue
         (run,) = runs.plan(paper, name, made, folds=[0], seeds=[0], profile="paper", device=session.device)
         fold = runs.prepare(run, made)
@@ -305,12 +315,12 @@ def main() -> None:
     session = Session(out, arguments.minutes, arguments.device)
     session.step("machine", machine)
     session.step("corpus", corpus)
-    session.step("features", features, least=60)
-    session.step("tests", tests, least=90)
-    session.step("side by side", side_by_side, least=90)
-    session.step("throughput", throughput, least=75)
+    session.step("features", features, least=0.5)
+    session.step("tests", tests, least=0.5)
+    session.step("side by side", side_by_side, least=0.45)
+    session.step("throughput", throughput, least=0.25)
     session.found.pop("papers' own runs", None)
-    session.step("papers' own runs", papers_own, least=30)
+    session.step("papers' own runs", papers_own, least=0.05)
     packed(out)
     print(f"look at {out}: gpu.json, results.zip, log.txt")
 
