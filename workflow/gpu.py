@@ -214,12 +214,17 @@ def throughput(session: Session) -> list[dict]:
     from serlib import corpora, runs, training
     from serlib.determinism import reproducible
 
+    from serlib.inputs import Source
+
     made, rows, on_gpu = corpora.load("synthetic", progress=False).four_class(), [], session.device != "cpu"
+    source = Source(made)
+    how = {"folds": [0], "seeds": [0], "profile": "paper", "device": session.device}
+    how |= {} if on_gpu else {"overrides": {"batch_size": 4}}  # a rehearsal
     for paper, name in systems():
         if session.share < 0.25 or name.endswith("-asr"):
             continue
-        (run,) = runs.plan(paper, name, made, folds=[0], seeds=[0], profile="paper", device=session.device)
-        fold = runs.prepare(run, made)
+        (run,) = runs.plan(paper, name, made, **how)
+        fold = runs.prepare(run, source)
         loss, updates = fold.task.loss(run.settings.loss), UPDATES if on_gpu else 2
         with reproducible(0, session.device, os.cpu_count() if not on_gpu else 1):
             model = runs.build(fold, 0)
