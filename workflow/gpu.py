@@ -213,7 +213,6 @@ def throughput(session: Session) -> list[dict]:
 
     from serlib import corpora, runs, training
     from serlib.determinism import reproducible
-
     from serlib.inputs import Source
 
     made, rows, on_gpu = corpora.load("synthetic", progress=False).four_class(), [], session.device != "cpu"
