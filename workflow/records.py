@@ -43,7 +43,7 @@ TOLERANCE = {"opening": 1e-3, "look": 3e-2}
 """Difference of losses that a machine which rounds otherwise than the record's may show, after a few updates and
 at the first look."""
 
-LOOK_SECONDS = 15
+LOOK_SECONDS = 8
 """Runs whose first look took longer are only replayed to it with --full."""
 
 
