@@ -23,7 +23,7 @@ from report import report
 from tqdm import tqdm
 
 from serlib import provenance
-from serlib.embeddings import read_glove
+from serlib.embeddings import read_vectors
 
 HERE = Path(__file__).resolve().parent
 DIMS = 300
@@ -57,9 +57,9 @@ def main() -> None:
             {"way": title} | in_a_process(way, path, options.rows)
             for way, title in (
                 ("nothing", "imports alone"),
-                ("cold", f"read_glove, {WORDS:,} words, file not in memory"),
-                ("warm", f"read_glove, {WORDS:,} words, file in memory"),
-                ("kept", "read_glove, the same words again"),
+                ("cold", f"read_vectors, {WORDS:,} words, file not in memory"),
+                ("warm", f"read_vectors, {WORDS:,} words, file in memory"),
+                ("kept", "read_vectors, the same words again"),
                 ("gensim", f"gensim, the first {FIRST_SPACE:,} rows, all it can read"),
             )
         ]
@@ -110,7 +110,7 @@ def measure(way: str, path: Path, rows: int) -> dict[str, float]:
         assert len(vectors) == count
         size = size * count // rows
     elif way != "nothing":
-        vectors = read_glove(path, wanted(rows), DIMS, cache=cache)
+        vectors = read_vectors(path, wanted(rows), DIMS, cache=cache)
         assert len(vectors) == len(wanted(rows))
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     return {

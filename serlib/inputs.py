@@ -20,7 +20,7 @@ import torch
 
 from serlib.corpora.corpus import Corpus, Item
 from serlib.embeddings import word2vec
-from serlib.embeddings.vectors import read_glove
+from serlib.embeddings.vectors import read_vectors
 from serlib.features import FEATURES, RATE, extract, read_waveform
 from serlib.features.text import UNK, Vocabulary, tokenize
 from serlib.files import cache_folder
@@ -208,7 +208,7 @@ class Words(Input):
         `word2vec` where each fold has its own, or None where words start at random.
 
         Raises:
-            FileNotFoundError, ValueError: as `read_glove`.
+            FileNotFoundError, ValueError: as `read_vectors`.
         """
         wanted = settings.vectors if self.vectors is None else self.vectors
         if isinstance(wanted, str) and wanted == "glove":
@@ -221,7 +221,7 @@ class Words(Input):
         words = {word for tokens in source.tokens().values() for word in tokens}
         if isinstance(wanted, Mapping):
             return {word: wanted[word] for word in sorted(words) if word in wanted}
-        return read_glove(wanted, words, settings.model["embedding"])
+        return read_vectors(wanted, words, settings.model["embedding"])
 
 
 @dataclass(frozen=True)

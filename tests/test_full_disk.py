@@ -36,7 +36,7 @@ from data_scripts import download, fetch_glove, fetch_ravdess, make_synthetic
 from serlib import files, results
 from serlib.checkpoints import Checkpoint
 from serlib.corpora.corpus import Corpus, Utterance
-from serlib.embeddings import read_glove
+from serlib.embeddings import read_vectors
 from serlib.features import cache
 from serlib.features.feature import Feature
 from workflow import run_chapters
@@ -141,7 +141,7 @@ def writers(sources: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
         ),
         "results": Writer(lambda f: results.write(record(), f), (0, 5_000)),
         "checkpoint": Writer(lambda f: Checkpoint(f / "run.pt", "key").save(weights), (0, 1, 5_000), grows=("run.pt",)),
-        "word vectors": Writer(lambda f: read_glove(vectors, words, cache=f / "new", **quiet), (0, 5_000)),
+        "word vectors": Writer(lambda f: read_vectors(vectors, words, cache=f / "new", **quiet), (0, 5_000)),
         "download": Writer(lambda f: download.download(remote, f / "data.zip", **quiet), (0, 5_000), resumes=part),
         "unpacking": Writer(
             lambda f: download.unpack(sources / "glove.zip", f / "new", lambda name: name, **everything), (0, 5_000)

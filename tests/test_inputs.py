@@ -240,7 +240,7 @@ def test_glove_that_is_not_there_is_said_once_and_words_start_at_random(corpus, 
 @pytest.mark.parametrize("kind", [str, Path])
 def test_vectors_may_come_from_a_file(corpus, tmp_path, kind):
     path = tmp_path / "vectors.txt"
-    with pytest.raises(FileNotFoundError, match=r"vectors\.txt: expected GloVe vectors, found no file"):
+    with pytest.raises(FileNotFoundError, match=r"vectors\.txt: expected word vectors, found no file"):
         Words().find(Source(corpus), replace(SETTINGS, vectors=kind(path)))
     path.write_text("cry 1 2 3 4\n")
     fitted = Words().fit(Source(corpus), TRAIN, replace(SETTINGS, vectors=kind(path)))

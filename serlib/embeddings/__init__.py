@@ -6,7 +6,8 @@ chapter `yoon2018`.
 
 from __future__ import annotations
 
-from serlib.embeddings.vectors import read_glove, rows_for
+from serlib.embeddings.space import Space
+from serlib.embeddings.vectors import read_vectors, rows_for, write_vectors
 from serlib.embeddings.word2vec import train_word2vec
 
-__all__ = ["read_glove", "rows_for", "train_word2vec"]
+__all__ = ["Space", "read_vectors", "rows_for", "train_word2vec", "write_vectors"]

@@ -1,7 +1,7 @@
 """Word vectors learnt from the texts that a system trains on, with Word2Vec.
 
 Source: Mikolov et al. 2013, "Efficient estimation of word representations in vector
-space" (skip-gram) and "Distributed representations of words and phrases and their
+space" (skip-gram, CBOW) and "Distributed representations of words and phrases and their
 compositionality" (negative samples). An alternative to GloVe for the systems that read
 text.
 """
@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+
+from serlib.embeddings.space import Space
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +38,7 @@ A few thousand utterances are little to learn from: 30 epochs.
 """
 
 
-def train_word2vec(
-    texts: Iterable[Iterable[str]], dims: int, **changes: Any
-) -> dict[str, np.ndarray]:
+def train_word2vec(texts: Iterable[Iterable[str]], dims: int, **changes: Any) -> Space:
     """Learn a vector for every word of some texts that occurs at least twice.
 
     The same texts in the same order give the same vectors, whatever the process: a
@@ -48,10 +48,11 @@ def train_word2vec(
         texts: the tokens of each, of training utterances only: a word of a test text
             must not get a vector from it.
         dims: numbers per vector.
-        changes: other values for some of `SETTINGS`.
+        changes: other values for some of `SETTINGS`, such as `sg=0` for CBOW.
 
     Returns:
-        token to (dims,) float32, sorted by token; empty if no word occurs often enough.
+        the vectors, the most frequent word first and those of equal frequency in
+        alphabetical order; empty if no word occurs often enough.
 
     Raises:
         ValueError: for a setting that is not one of `SETTINGS`, or if `dims` is not
@@ -76,9 +77,13 @@ def train_word2vec(
     model.build_vocab(texts)
     logger.info("word2vec: %d texts, %d words with a vector", len(texts), len(model.wv))
     if not len(model.wv):
-        return {}
+        return Space((), np.zeros((0, dims)))
     model.train(texts, total_examples=model.corpus_count, epochs=model.epochs)
-    return {token: model.wv[token].copy() for token in sorted(model.wv.key_to_index)}
+    counts = {
+        word: model.wv.get_vecattr(word, "count") for word in model.wv.key_to_index
+    }
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    return Space(tuple(words), model.wv[words])
 
 
 def settings() -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,19 +55,24 @@ def test_words_in_like_company_are_alike() -> None:
     pairs = {"cat": "furry", "dog": "furry", "car": "loud", "bus": "loud"}
     texts = [[draw.choice("abcd"), noun, "is", pairs[noun]] for _ in range(300) for noun in pairs]
     vectors = train_word2vec(texts, 20)
-    assert list(vectors) == sorted({*pairs, *pairs.values(), "is", *"abcd"})
-    assert all(vector.shape == (20,) and vector.dtype == np.float32 for vector in vectors.values())
+    counts = Counter(word for text in texts for word in text)
+    assert list(vectors) == sorted(counts, key=lambda word: (-counts[word], word))
+    assert vectors.words[:3] == ("is", "furry", "loud")
+    assert vectors.rows.shape == (11, 20) and vectors.rows.dtype == np.float32
 
     def cosine(a: str, b: str) -> float:
         return float(vectors[a] @ vectors[b] / np.linalg.norm(vectors[a]) / np.linalg.norm(vectors[b]))
 
     assert min(cosine("cat", "dog"), cosine("car", "bus")) > max(cosine("cat", "car"), cosine("dog", "bus"))
+    cbow = train_word2vec(texts, 20, sg=0)
+    assert cbow.words == vectors.words and not np.allclose(cbow.rows, vectors.rows)
 
 
 def test_rare_words_and_no_words_have_none() -> None:
     assert set(train_word2vec([["twice", "once"], ["twice"]], 5)) == {"twice"}
     assert set(train_word2vec([["twice", "once"]], 5, min_count=1)) == {"twice", "once"}
     assert train_word2vec([], 5) == train_word2vec([[], ["once"]], 5) == {}
+    assert train_word2vec([], 5).dims == 5
     with pytest.raises(ValueError, match=r"no setting of Word2Vec is called windows; expected some of sg, window, "):
         train_word2vec([["a", "a"]], 5, windows=3)
     with pytest.raises(ValueError, match="got dims=0"):
