@@ -33,8 +33,21 @@ def code(paper: str) -> str:
     Returns:
         16 hexadecimal digits.
     """
+    return code_of(f"serlib.models.{paper}", *ROOTS)
+
+
+@cache
+def code_of(*modules: str) -> str:
+    """Return a digest of some modules of serlib and of whatever of it they import.
+
+    Args:
+        modules: full names.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     found: dict[str, str] = {}
-    wanted = [f"serlib.models.{paper}", *ROOTS]
+    wanted = [*modules]
     while wanted:
         name = wanted.pop()
         path = _source(name)

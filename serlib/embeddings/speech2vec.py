@@ -34,6 +34,9 @@ enough to stay in a processor's cache.
 BLOCK = 1 << 16
 """Spoken words that are in memory at once while vectors are computed."""
 
+OPENING = 4
+"""Updates whose losses are kept one by one: what a replay compares."""
+
 HELD_OUT_PAIRS = 20_000
 """Pairs that the losses on held-out sentences are computed from."""
 
@@ -101,7 +104,7 @@ class Speech2Vec(nn.Module):
         self.register_buffer("scale", torch.ones(features))
 
     def standardise(self, frames: Tensor) -> Tensor:
-        """Scale frames (..., features) to mean 0 and deviation 1 of the training text."""
+        """Scale frames (..., features) by the training text's mean and deviation."""
         return (frames - self.mean) / self.scale
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
@@ -147,12 +150,14 @@ class Trained:
             the text, on held-out sentences, and there with the vector of another word
             in place of the right one. What the last two differ by is all that the
             vectors say about the frames to come.
+        opening: losses of the first `OPENING` updates, one by one.
     """
 
     model: Speech2Vec
     settings: Settings
     seed: int
     history: list[dict[str, float]] = field(default_factory=list)
+    opening: list[float] = field(default_factory=list)
 
 
 def train(
@@ -161,6 +166,7 @@ def train(
     seed: int,
     *,
     checkpoint: Checkpoint | None = None,
+    updates: int | None = None,
     progress: bool = True,
 ) -> Trained:
     """Train Speech2Vec on a spoken text.
@@ -172,6 +178,7 @@ def train(
         seed: of weights, subsampling, windows and the order.
         checkpoint: where to keep all that the next epoch depends on; a training that
             was interrupted and goes on ends with the same weights.
+        updates: stop within the first epoch, after so many; None to train to the end.
         progress: show a progress bar.
 
     Raises:
@@ -196,7 +203,7 @@ def train(
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        trained.history = state["history"]
+        trained.history, trained.opening = state["history"], state["opening"]
     for epoch in range(len(trained.history), settings.epochs):
         rng = np.random.default_rng([seed, epoch + 1])
         pairs = _pairs(text, ~aside, settings, rng)
@@ -225,6 +232,10 @@ def train(
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 total, count = total + error.item(), count + size
+                if len(trained.opening) < OPENING:
+                    trained.opening.append(error.item() / size)
+                if updates is not None and (updates := updates - 1) <= 0:
+                    return trained
                 seen += batch.shape[1]
                 bar.update(batch.shape[1])
                 bar.set_postfix(loss=f"{total / count:.4f}")
@@ -240,6 +251,7 @@ def train(
                     "model": model.state_dict(),
                     "optimiser": optimiser.state_dict(),
                     "history": trained.history,
+                    "opening": trained.opening,
                 }
             )
     return trained
@@ -356,7 +368,7 @@ def _batches(pairs: Tensor, size: int, rng: np.random.Generator) -> Iterator[Ten
 def _look(
     model: Speech2Vec, words: _Words, pairs: Tensor, settings: Settings
 ) -> dict[str, float]:
-    """Errors on held-out pairs, with the right vectors and with those of other words."""
+    """Errors on held-out pairs, with the right vectors and with other words'."""
     if not pairs.shape[1]:
         return {"held_out": float("nan"), "other": float("nan")}
     others = torch.stack([pairs[0].roll(pairs.shape[1] // 2), pairs[1]])
