@@ -30,7 +30,7 @@ from data_scripts import speak
 from data_scripts.synthetic.voice import Synthesiser
 from serlib import corpora, provenance
 from serlib.checkpoints import Checkpoint
-from serlib.embeddings import Space, beds, counts, pronunciation, speech2vec, spoken, vectors, word2vec
+from serlib.embeddings import Space, speech2vec, spoken, vectors, word2vec
 from serlib.embeddings.spoken import SpokenText
 from serlib.files import cache_folder, write_json
 
@@ -128,16 +128,22 @@ def _word2vec(recipe: Recipe) -> tuple[Space, dict]:
     settings = dict(recipe.settings)
     texts, half = sentences(recipe.text), settings.pop("half", None)
     if half is not None:
+        from serlib.embeddings import beds
+
         texts = beds.split_halves(texts, seed=0)[half]
     return word2vec.train_word2vec(texts, settings.pop("dims"), seed=recipe.seed, **settings), {}
 
 
 def _counts(recipe: Recipe) -> tuple[Space, dict]:
+    from serlib.embeddings import counts
+
     return counts.svd_vectors(sentences(recipe.text), **recipe.settings), {}
 
 
 def _phones(recipe: Recipe) -> tuple[Space, dict]:
     words = spoken_text(recipe.text).frequent(recipe.settings["min_count"]).vocabulary
+    from serlib.embeddings import pronunciation
+
     pronounced = Synthesiser().pronounce(words)
     return pronunciation.phonetic_vectors(pronounced, recipe.settings["dims"]), {}
 
