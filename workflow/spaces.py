@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_scripts import speak
 from data_scripts.synthetic.voice import Synthesiser
@@ -34,6 +33,7 @@ from serlib.embeddings import Space, speech2vec, spoken, vectors, word2vec
 from serlib.embeddings.spoken import SpokenText
 from serlib.files import cache_folder, write_json
 
+ROOT = Path(__file__).resolve().parent.parent
 LIST, FOLDER = ROOT / "workflow" / "spaces.yml", ROOT / "results" / "spaces"
 
 TOLERANCE = 1e-3

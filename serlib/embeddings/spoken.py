@@ -7,6 +7,8 @@ chapter `embeddings`.
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +23,9 @@ from serlib.timing import Grid
 
 CEPSTRA = 13
 """Numbers of a frame: MFCC 1 to 12 and log energy, the static ones of `mfcc`."""
+
+DAMAGE = OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error
+"""What numpy raises for files that are cut off or changed."""
 
 WORDS, FRAMES, FACTS = "words.npz", "frames.npy", "speech.json"
 """Files of a spoken text."""
@@ -273,7 +278,7 @@ def read_spoken(folder: str | Path) -> SpokenText:
         starts = np.concatenate([[0], np.cumsum(arrays.pop("lengths"))])
         names = {name: tuple(arrays.pop(name).tolist()) for name in _NAMES}
         text = SpokenText(**arrays, **names, starts=starts, frames=frames, hop=hop)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (*DAMAGE, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder}: the spoken text is damaged ({error}); make it again"
         ) from error
