@@ -6,6 +6,7 @@ Source: Chung and Glass 2018, "Speech2Vec"; tzirakis2021, section 3.1. Taught in
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from serlib.checkpoints import Checkpoint
 from serlib.determinism import reproducible
 from serlib.embeddings.space import Space
-from serlib.embeddings.spoken import SpokenText
+from serlib.embeddings.spoken import SpokenText, per_voice
 from serlib.files import atomic
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ OPENING = 4
 """Updates whose losses are kept one by one: what a replay compares."""
 
 HELD_OUT_PAIRS = 20_000
-"""Pairs that the losses on held-out sentences are computed from."""
+"""Pairs that the losses on held-out sentences are computed from at most, those of
+words next to each other first.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Settings:
         forcing: share of the true frames that the decoder sees while it predicts the
             next ones. With 1 (teacher forcing) it knows all that came before; with 0 it
             has nothing but the vector.
+        per_voice: scale frames by each voice's own mean and deviation, which leaves
+            less of the voice in them.
         min_count: rarer words are left out, as Word2Vec does.
         sample: words more frequent than this share are left out at random, as Word2Vec
             does; None for none.
@@ -69,6 +74,7 @@ class Settings:
     window: int = 3
     stride: int = 3
     forcing: float = 1.0
+    per_voice: bool = False
     min_count: int = 5
     sample: float | None = 1e-3
     epochs: int = 10
@@ -139,6 +145,16 @@ class Speech2Vec(nn.Module):
         return self.output(self.decoder(before, start)[0])
 
 
+def prepared(text: SpokenText, settings: Settings) -> SpokenText:
+    """Return a text's frequent words with averaged frames, as training hears them.
+
+    Raises:
+        ValueError: if no word is frequent enough.
+    """
+    text = text.frequent(settings.min_count).averaged(settings.stride)
+    return per_voice(text) if settings.per_voice else text
+
+
 @dataclass
 class Trained:
     """A Speech2Vec that was trained.
@@ -146,10 +162,11 @@ class Trained:
     Attributes:
         model: with the mean and the scale of its frames.
         settings, seed: what it was trained with.
-        history: a `{"train", "held_out", "other"}` per epoch: mean squared errors on
-            the text, on held-out sentences, and there with the vector of another word
-            in place of the right one. What the last two differ by is all that the
-            vectors say about the frames to come.
+        history: mean squared errors per epoch: `train` on the text; `held_out` on
+            sentences that nothing was learnt from; `voice` and `other` there with the
+            vector of another word in place of the right one, spoken by the same voice
+            or by any. What `held_out` and `other` differ by is all that the vectors say
+            about the frames to come, and beyond `voice` it is not about who speaks.
         opening: losses of the first `OPENING` updates, one by one.
     """
 
@@ -185,18 +202,15 @@ def train(
         ValueError: if no word is frequent enough, or no sentence has two of them.
         FloatingPointError: if the loss is not a number any more.
     """
-    text = text.frequent(settings.min_count).averaged(settings.stride)
-    frames = torch.from_numpy(np.asarray(text.frames, dtype=np.float32))
-    with reproducible(seed):
-        model = Speech2Vec(frames.shape[1], settings.dims)
-    deviation, mean = torch.std_mean(frames, dim=0, correction=0)
-    model.mean.copy_(mean)
-    model.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
+    text = prepared(text, settings)
+    model, words = _start(text, settings, seed)
     trained = Trained(model, settings, seed)
     if settings.objective == "random":
         return trained
-    words = _Words(model.standardise(frames), torch.from_numpy(text.starts))
-    aside = _held_out(text, settings, seed)
+    aside, voices = (
+        _held_out(text, settings, seed),
+        torch.from_numpy(text.voices).long(),
+    )
     held_out = _pairs(text, aside, settings, np.random.default_rng([seed, 0]))
     held_out = held_out[:, :HELD_OUT_PAIRS]
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
@@ -212,49 +226,70 @@ def train(
                 "expected sentences with neighbours to learn from, found"
                 f" {len(text)} spoken words and no pair of neighbours"
             )
-        total = count = seen = 0.0
-        with (
-            reproducible(seed + epoch),
-            tqdm(
-                total=pairs.shape[1],
-                desc=f"epoch {epoch + 1}",
-                unit="pair",
-                unit_scale=True,
-                disable=not progress,
-            ) as bar,
-        ):
-            for batch in _batches(pairs, settings.batch_size, rng):
-                done = (epoch + seen / pairs.shape[1]) / settings.epochs
-                optimiser.param_groups[0]["lr"] = settings.learning_rate * (1 - done)
-                optimiser.zero_grad(set_to_none=True)
-                error, size = squared_error(model, words, batch, settings.forcing)
-                (error / size).backward()
-                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimiser.step()
-                total, count = total + error.item(), count + size
+        with reproducible(seed + epoch), _bar(epoch, pairs, progress) as bar:
+            total = count = 0.0
+            each = _updates(model, optimiser, words, pairs, settings, epoch, rng)
+            for error, size, made in itertools.islice(each, updates):
+                total, count = total + error, count + size
                 if len(trained.opening) < OPENING:
-                    trained.opening.append(error.item() / size)
-                if updates is not None and (updates := updates - 1) <= 0:
-                    return trained
-                seen += batch.shape[1]
-                bar.update(batch.shape[1])
+                    trained.opening.append(error / size)
+                bar.update(made)
                 bar.set_postfix(loss=f"{total / count:.4f}")
+            if updates is not None:
+                return trained
             if not np.isfinite(total):
                 raise FloatingPointError(f"epoch {epoch + 1}: the loss is {total}")
-            trained.history.append(
-                {"train": total / count, **_look(model, words, held_out, settings)}
-            )
+            look = _look(model, words, held_out, voices, settings.forcing)
+        trained.history.append({"train": total / count, **look})
         log.info("speech2vec, epoch %d: %s", epoch + 1, trained.history[-1])
         if checkpoint is not None:
-            checkpoint.save(
-                {
-                    "model": model.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "history": trained.history,
-                    "opening": trained.opening,
-                }
-            )
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
+            told = {"history": trained.history, "opening": trained.opening}
+            checkpoint.save(state | told)
     return trained
+
+
+def _start(
+    text: SpokenText, settings: Settings, seed: int
+) -> tuple[Speech2Vec, _Words]:
+    """The model as it is drawn, and the words as it hears them."""
+    frames = torch.from_numpy(np.asarray(text.frames, dtype=np.float32))
+    with reproducible(seed):
+        model = Speech2Vec(frames.shape[1], settings.dims)
+    deviation, mean = torch.std_mean(frames, dim=0, correction=0)
+    model.mean.copy_(mean)
+    model.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
+    return model, _Words(model.standardise(frames), torch.from_numpy(text.starts))
+
+
+def _bar(epoch: int, pairs: Tensor, shown: bool) -> tqdm:
+    what = {"desc": f"epoch {epoch + 1}", "unit": "pair", "unit_scale": True}
+    return tqdm(total=pairs.shape[1], disable=not shown, **what)
+
+
+def _updates(
+    model: Speech2Vec,
+    optimiser: torch.optim.Optimizer,
+    words: _Words,
+    pairs: Tensor,
+    settings: Settings,
+    epoch: int,
+    rng: np.random.Generator,
+) -> Iterator[tuple[float, int, int]]:
+    """Make one update after the other; give its squared error, over how many numbers it
+    is, and of how many pairs.
+    """
+    seen = 0
+    for batch in _batches(pairs, settings.batch_size, rng):
+        done = (epoch + seen / pairs.shape[1]) / settings.epochs
+        optimiser.param_groups[0]["lr"] = settings.learning_rate * (1 - done)
+        optimiser.zero_grad(set_to_none=True)
+        error, size = squared_error(model, words, batch, settings.forcing)
+        (error / size).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        seen += batch.shape[1]
+        yield error.item(), size, batch.shape[1]
 
 
 @dataclass(frozen=True)
@@ -366,20 +401,33 @@ def _batches(pairs: Tensor, size: int, rng: np.random.Generator) -> Iterator[Ten
 
 @torch.no_grad()
 def _look(
-    model: Speech2Vec, words: _Words, pairs: Tensor, settings: Settings
+    model: Speech2Vec, words: _Words, pairs: Tensor, voices: Tensor, forcing: float
 ) -> dict[str, float]:
     """Errors on held-out pairs, with the right vectors and with other words'."""
     if not pairs.shape[1]:
-        return {"held_out": float("nan"), "other": float("nan")}
-    others = torch.stack([pairs[0].roll(pairs.shape[1] // 2), pairs[1]])
+        return dict.fromkeys(("held_out", "voice", "other"), float("nan"))
+    firsts = {
+        "held_out": pairs[0],
+        "voice": _next_of_voice(pairs[0], voices),
+        "other": pairs[0].roll(pairs.shape[1] // 2),
+    }
     found = {}
-    for name, which in (("held_out", pairs), ("other", others)):
+    for name, first in firsts.items():
         parts = [
-            squared_error(model, words, part, settings.forcing)
-            for part in which.split(4096, dim=1)
+            squared_error(model, words, part, forcing)
+            for part in torch.stack([first, pairs[1]]).split(4096, dim=1)
         ]
         found[name] = float(sum(e for e, _ in parts)) / sum(n for _, n in parts)
     return found
+
+
+def _next_of_voice(firsts: Tensor, voices: Tensor) -> Tensor:
+    """Put in each word's place one of the same voice from another part of the text."""
+    others = firsts.clone()
+    for voice in voices[firsts].unique():
+        own = voices[firsts] == voice
+        others[own] = firsts[own].roll(int(own.sum()) // 2)
+    return others
 
 
 @torch.no_grad()
@@ -411,8 +459,7 @@ def vectors(trained: Trained, text: SpokenText) -> Space:
     Raises:
         ValueError: as `train`.
     """
-    settings = trained.settings
-    text = text.frequent(settings.min_count).averaged(settings.stride)
+    settings, text = trained.settings, prepared(text, trained.settings)
     sums = np.zeros((len(text.vocabulary), settings.dims))
     first = 0
     with reproducible(trained.seed):
@@ -422,6 +469,20 @@ def vectors(trained: Trained, text: SpokenText) -> Space:
             first += len(block)
     rows = (sums / text.counts[:, None]).astype(np.float32)
     return Space(text.vocabulary, rows)
+
+
+def told(trained: Trained, text: SpokenText) -> dict[str, float]:
+    """Return what a trained model's history would say of one more epoch without
+    learning: `held_out`, `voice` and `other` (see `Trained`).
+    """
+    settings, text = trained.settings, prepared(text, trained.settings)
+    frames = torch.from_numpy(np.asarray(text.frames, dtype=np.float32))
+    words = _Words(trained.model.standardise(frames), torch.from_numpy(text.starts))
+    aside = _held_out(text, settings, trained.seed)
+    pairs = _pairs(text, aside, settings, np.random.default_rng([trained.seed, 0]))
+    pairs, voices = pairs[:, :HELD_OUT_PAIRS], torch.from_numpy(text.voices).long()
+    with reproducible(trained.seed):
+        return _look(trained.model, words, pairs, voices, settings.forcing)
 
 
 def save(path: str | Path, trained: Trained) -> None:

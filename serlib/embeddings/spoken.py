@@ -138,6 +138,22 @@ class SpokenText:
         return replace(self, starts=starts, frames=frames, hop=self.hop * stride)
 
 
+def per_voice(text: SpokenText) -> SpokenText:
+    """Scale the frames of each voice to mean 0 and deviation 1, per dimension.
+
+    Returns:
+        the same words with float32 frames in memory.
+    """
+    frames = np.array(text.frames, dtype=np.float32)
+    speaks = np.repeat(text.voices, text.lengths)
+    for voice in np.unique(text.voices):
+        own = frames[speaks == voice]
+        deviation = own.std(axis=0)
+        scale = np.where(deviation > 1e-6, deviation, 1)
+        frames[speaks == voice] = (own - own.mean(axis=0)) / scale
+    return replace(text, frames=frames)
+
+
 def gather(
     words: Sequence[str],
     sentences: Sequence[int],

@@ -145,6 +145,18 @@ def test_it_learns_and_says_what_the_vectors_tell(objective: str) -> None:
         assert last["held_out"] < 0.8 * last["other"]  # another word's vector is of less use
 
 
+def test_the_vector_of_another_word_is_one_of_the_same_voice() -> None:
+    voices = torch.tensor([0, 0, 1, 1, 1, 0])
+    firsts = torch.tensor([0, 2, 1, 3, 5, 4])
+    others = speech2vec._next_of_voice(firsts, voices)
+    assert torch.equal(voices[others], voices[firsts]) and not (others == firsts).any()
+    assert sorted(others.tolist()) == sorted(firsts.tolist())
+    spoken, settings = text(60), replace(SMALL, objective="autoencoder", epochs=3)
+    trained = train(spoken, settings, seed=0, progress=False)
+    again = speech2vec.told(trained, spoken)
+    assert again == {name: trained.history[-1][name] for name in ("held_out", "voice", "other")}
+
+
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = replace(SMALL, epochs=3)
     whole = train(text(), settings, seed=3, progress=False)

@@ -49,6 +49,15 @@ def test_means_stay_within_words(stride: int) -> None:
         np.testing.assert_allclose(mean.segment(word), expected, rtol=1e-5)
 
 
+def test_each_voice_by_its_own_mean_and_deviation() -> None:
+    text = make(np.random.default_rng(0).normal(3, 2, (9, 2)).astype(np.float32))
+    scaled = spoken.per_voice(text)
+    for first, after in ((0, 4), (4, 9)):  # the second voice speaks the first sentence
+        own = text.frames[first:after]
+        np.testing.assert_allclose(scaled.frames[first:after], (own - own.mean(0)) / own.std(0), rtol=1e-4)
+    assert scaled.starts is text.starts and np.isfinite(spoken.per_voice(make(np.ones((9, 2)))).frames).all()
+
+
 def test_files_come_back_and_damage_is_named(tmp_path: Path) -> None:
     write_spoken(tmp_path / "x", make(), {"name": "made"})
     again = read_spoken(tmp_path / "x")
