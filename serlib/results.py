@@ -30,6 +30,9 @@ MARKER = "replayed.txt"
 they are used although other code made them, see `serlib.runs.make`.
 """
 
+OTHERS = {"spaces", "studies"}
+"""Folders of results that hold no records of runs."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -383,8 +386,9 @@ def _order(one: Record) -> tuple:
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    paths = directory.rglob("*.json")
-    return (path for path in sorted(paths) if not path.name.startswith("."))
+    paths = (path.relative_to(directory) for path in sorted(directory.rglob("*.json")))
+    ours = (one for one in paths if one.parts[0] not in OTHERS)
+    return (directory / one for one in ours if not one.name.startswith("."))
 
 
 def _alone(path: Path) -> bool:
