@@ -10,12 +10,10 @@ A million words whose boundaries are exact, for Speech2Vec (Chung and Glass 2018
 from __future__ import annotations
 
 import argparse
-import errno
 import hashlib
 import itertools
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,22 +28,18 @@ from tqdm import tqdm
 if __name__ == "__main__" and __package__ in (None, ""):  # python data_scripts/speak.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_scripts import spoken_parts
+from data_scripts.spoken_parts import Part
 from data_scripts.synthetic.plan import SPEAKERS
 from data_scripts.synthetic.voice import NATIVE_RATE, Phone, Reading, Synthesiser, library
-from serlib import files, parallel
+from serlib import parallel
 from serlib.corpora.corpus import Segment
 from serlib.embeddings import spoken
-from serlib.features import FEATURES, RATE
-from serlib.features.mfcc_torch import mfcc_batch
-from serlib.timing import Grid
 
 VERSION = 1
 """Goes up with every change of what is made."""
 
 SENTENCES_A_PART = 400
-BATCH = 16  # sentences whose MFCC are computed at once
-WORKSHOP = ".unfinished"
-BYTES_PER_WORD = 2 * 13 * 40  # a little more than they take
 
 
 def words_of(sentence: str) -> tuple[list[str], list[str]]:
@@ -131,72 +125,34 @@ def speak(
         "synthesiser": f"espeak-ng {Synthesiser().version()}",
         "text": hashlib.blake2b("\n".join(map(" ".join, words)).encode(), digest_size=8).hexdigest(),
     }
-    workshop = out / WORKSHOP
-    if _complete(out, request):
-        return
-    with files.locked(out / WORKSHOP / "work"):
-        if _complete(out, request):
+    with spoken_parts.making(out, request) as workshop:
+        if workshop is None:
             return
-        if not (workshop / "request.json").exists():
-            files.write_json(workshop / "request.json", request)
-        parts = [slice(first, first + SENTENCES_A_PART) for first in range(0, len(words), SENTENCES_A_PART)]
-        missing = [part for part in parts if not _path(workshop, part).exists()]
-        _check_space(out, sum(len(own) for part in missing for own in words[part]))
-        done = request["words"] - sum(len(own) for part in missing for own in words[part])
+        parts = spoken_parts.parts(workshop, len(words), SENTENCES_A_PART)
+        missing = [part for part in parts if not part.path.exists()]
+        left = sum(len(own) for part in missing for own in words[part.sentences])
+        spoken_parts.check_space(out, left, "speaking")
         with tqdm(
-            total=request["words"], initial=done, unit="word", unit_scale=True, desc="Speaking", disable=not progress
+            total=request["words"],
+            initial=request["words"] - left,
+            unit="word",
+            unit_scale=True,
+            desc="Speaking",
+            disable=not progress,
         ) as bar:
-            for count in _spoken(workshop, words, missing, voices, jobs):
+            for count in _spoken(words, missing, voices, jobs):
                 bar.update(count)
-        _join(out, [_path(workshop, part) for part in parts], request)
-        shutil.rmtree(workshop)
+        spoken_parts.join(out, parts, np.arange(len(words)) % voices, request["voices"], request)
 
 
-def _complete(out: Path, request: dict) -> bool:
-    """Return whether the spoken text is already there; raise FileExistsError if something else is."""
-    for path in (out / spoken.FACTS, out / WORKSHOP / "request.json"):
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            different = [key for key, value in request.items() if found.get(key) != value]
-            if different:
-                raise FileExistsError(
-                    errno.EEXIST,
-                    f"the folder holds another spoken text (another {', '.join(different)}); choose another folder",
-                    str(out),
-                )
-            return path.name == spoken.FACTS
-    ours = {WORKSHOP, spoken.FRAMES, spoken.WORDS}
-    if out.is_dir() and any(path.name not in ours for path in out.iterdir()):
-        raise FileExistsError(
-            errno.EEXIST, "the folder holds something that is no spoken text; choose an empty one", str(out)
-        )
-    return False
-
-
-def _path(workshop: Path, part: slice) -> Path:
-    return workshop / f"part-{part.start:07d}.npz"
-
-
-def _check_space(out: Path, words: int) -> None:
-    needed, free = 2 * words * BYTES_PER_WORD, shutil.disk_usage(out).free
-    if needed > free:
-        raise OSError(
-            errno.ENOSPC,
-            f"speaking needs about {needed / 1e6:,.0f} MB, the disk has {free / 1e6:,.0f} MB; free some space",
-            str(out),
-        )
-
-
-def _spoken(
-    workshop: Path, words: Sequence[Sequence[str]], parts: Sequence[slice], voices: int, jobs: int
-) -> Iterator[int]:
+def _spoken(words: Sequence[Sequence[str]], parts: Sequence[Part], voices: int, jobs: int) -> Iterator[int]:
     """Speak parts in parallel; yield the number of words of each that is done."""
-    tasks = (delayed(_speak_part)(words[part], part.start, voices, _path(workshop, part)) for part in parts)
+    tasks = [(words[part.sentences], part.sentences.start, voices, part.path) for part in parts]
     if jobs == 1:
-        yield from (_speak_part(words[part], part.start, voices, _path(workshop, part)) for part in parts)
+        yield from (_speak_part(*task) for task in tasks)
         return
     try:
-        yield from parallel.run(tasks, jobs, ordered=False, batch_size=1)
+        yield from parallel.run((delayed(_speak_part)(*task) for task in tasks), jobs, ordered=False, batch_size=1)
     except TerminatedWorkerError as error:
         raise RuntimeError(
             "a process that speaks was killed, perhaps for want of memory; run again to go on, with fewer --jobs"
@@ -207,32 +163,15 @@ def _speak_part(sentences: Sequence[Sequence[str]], first: int, voices: int, pat
     """Speak some sentences and write their words; return how many words there were."""
     torch.set_num_threads(1)
     synthesiser, readings = Synthesiser(), list(SPEAKERS.values())[:voices]
-    heard: dict[int, tuple[np.ndarray, tuple[Phone, ...]]] = {}
-    refused = []
+    heard, refused = {}, []
     for number, words in enumerate(sentences, start=first):
         if words:
             try:
-                heard[number] = _say(synthesiser, words, readings[number % voices])
+                samples, phones = _say(synthesiser, words, readings[number % voices])
+                heard[number] = samples, _segments(words, phones)
             except RuntimeError as error:
                 refused.append(f"sentence {number + 1}: {error}")
-    static = _static({number: samples for number, (samples, _) in heard.items()})
-    labels, numbers, lengths, frames = [], [], [], []
-    for number, (samples, phones) in heard.items():
-        words = sentences[number - first]
-        for word, (start, after) in zip(words, _spans(len(samples), phones, len(words)), strict=True):
-            labels.append(word)
-            numbers.append(number)
-            lengths.append(after - start)
-            frames.append(static[number][start:after])
-    with files.atomic(path) as temporary:
-        np.savez(
-            temporary,
-            words=np.array(labels, dtype=np.str_),
-            sentences=np.array(numbers, dtype=np.int32),
-            lengths=np.array(lengths, dtype=np.int64),
-            frames=np.concatenate([*frames, np.empty((0, spoken.CEPSTRA), np.float16)]),
-            refused=np.array(refused, dtype=np.str_),
-        )
+    spoken_parts.write_part(path, heard, refused)
     return sum(map(len, sentences))
 
 
@@ -245,59 +184,13 @@ def _say(synthesiser: Synthesiser, words: Sequence[str], reading: Reading) -> tu
     return np.clip(samples, -1, 1).astype(np.float32), speech.phones
 
 
-def _static(sounds: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Return the 13 static MFCC of each sound, (frames, 13) float16."""
-    found = {}
-    order = sorted(sounds, key=lambda number: (len(sounds[number]), number))
-    for first in range(0, len(order), BATCH):
-        batch = order[first : first + BATCH]
-        lengths = torch.tensor([len(sounds[number]) for number in batch])
-        waveforms = torch.zeros(len(batch), int(lengths.max()))
-        for row, number in zip(waveforms, batch, strict=True):
-            row[: len(sounds[number])] = torch.from_numpy(sounds[number])
-        features, counts = mfcc_batch(waveforms, lengths)
-        for number, rows, count in zip(batch, features, counts.tolist(), strict=True):
-            found[number] = rows[:count, : spoken.CEPSTRA].numpy().astype(np.float16)
-    return found
-
-
-def _spans(samples: int, phones: Sequence[Phone], words: int) -> np.ndarray:
-    """Return the first frame of each word and the one after its last, (words, 2)."""
+def _segments(words: Sequence[str], phones: Sequence[Phone]) -> list[Segment]:
+    """Return where each word lies, in seconds."""
     segments = []
-    for word in range(words):
-        own = [phone for phone in phones if phone.word == word]
-        segments.append(Segment("", own[0].start / NATIVE_RATE, own[-1].end / NATIVE_RATE))
-    mfcc = FEATURES["mfcc"]
-    grid = Grid.of(samples / RATE, mfcc.hop, mfcc.window, shortest=mfcc.shortest)
-    return grid.spans(segments)[0]
-
-
-def _join(out: Path, parts: Sequence[Path], request: dict) -> None:
-    """Write the parts as one spoken text, a part in memory at a time."""
-    words, sentences, lengths, refused = [], [], [], []
-    for path in parts:
-        with np.load(path, allow_pickle=False) as part:
-            words += part["words"].tolist()
-            sentences.append(part["sentences"])
-            lengths.append(part["lengths"])
-            refused += part["refused"].tolist()
-    sentences, lengths = np.concatenate(sentences), np.concatenate(lengths)
-    shape = (int(lengths.sum()), spoken.CEPSTRA)
-    with files.atomic(out / spoken.FRAMES) as temporary:
-        frames = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-        first = 0
-        for path in parts:
-            with np.load(path, allow_pickle=False) as part:
-                rows = part["frames"]
-            frames[first : first + len(rows)] = rows
-            first += len(rows)
-        frames.flush()
-        del frames
-    frames = np.load(out / spoken.FRAMES, mmap_mode="r", allow_pickle=False)
-    voices = request["voices"]
-    text = spoken.gather(words, sentences, sentences % len(voices), lengths, frames, voices)
-    facts = {"spoken": len(words), "frames": len(frames), "refused": len(refused), "refusals": refused[:100]}
-    spoken.write_words(out, text, {**request, **facts})
+    for number, word in enumerate(words):
+        own = [phone for phone in phones if phone.word == number]
+        segments.append(Segment(word, own[0].start / NATIVE_RATE, own[-1].end / NATIVE_RATE))
+    return segments
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
