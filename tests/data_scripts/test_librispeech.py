@@ -206,7 +206,7 @@ def test_bad_input_is_refused(root: Path, tmp_path: Path, caplog: pytest.LogCapt
         align(utterances, slow, tmp_path / "out", progress=False)
     with pytest.raises(FileExistsError, match=r"another spoken text \(another sentences, words, voices, text\)"):
         align(utterances[:3], RECOGNISER, tmp_path / "out", progress=False)
-    with pytest.raises(ValueError, match="none of 1 utterances can be aligned, .* the first: no transcript: 9-2-0001"):
+    with pytest.raises(ValueError, match=r"none of 1 utterances can be aligned, .* the first: no transcript: 9-2-0001"):
         align(utterances[-1:], RECOGNISER, tmp_path / "none", progress=False)
 
 
