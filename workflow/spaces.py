@@ -29,7 +29,7 @@ from data_scripts import speak
 from data_scripts.synthetic.voice import Synthesiser
 from serlib import corpora, provenance
 from serlib.checkpoints import Checkpoint
-from serlib.embeddings import Space, speech2vec, spoken, vectors, word2vec
+from serlib.embeddings import Space, phones, speech2vec, spoken, vectors, word2vec
 from serlib.embeddings.spoken import SpokenText
 from serlib.files import cache_folder, write_json
 
@@ -142,10 +142,8 @@ def _counts(recipe: Recipe) -> tuple[Space, dict]:
 
 def _phones(recipe: Recipe) -> tuple[Space, dict]:
     words = spoken_text(recipe.text).frequent(recipe.settings["min_count"]).vocabulary
-    from serlib.embeddings import pronunciation
-
-    pronounced = Synthesiser().pronounce(words)
-    return pronunciation.phonetic_vectors(pronounced, recipe.settings["dims"]), {}
+    pronounced = {word: own for word, own in Synthesiser().pronounce(words).items() if own}
+    return phones.phonetic_vectors(pronounced, recipe.settings["dims"]), {}
 
 
 def _speech2vec(recipe: Recipe) -> tuple[Space, dict]:
