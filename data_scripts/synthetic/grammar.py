@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -429,9 +430,16 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
-class _Word:
+class Word:
+    """A word of a sentence.
+
+    Attributes:
+        token: the word, with the punctuation that follows it.
+        group: its semantic class; "" for the words of the template itself.
+    """
+
     token: str
-    group: str = ""  # semantic class; "" for the words of the template itself
+    group: str = ""
 
 
 @cache
@@ -453,25 +461,31 @@ def words_of(group: str) -> tuple[str, ...]:
     return tuple(EMOTIONAL[kind][emotion].split())
 
 
-def _expand(template: str, emotion: str, used: set[str], rng: random.Random) -> list[_Word]:
+def expand(
+    template: str,
+    emotion: str,
+    used: set[str],
+    rng: random.Random,
+    phrases: Mapping[str, Sequence[str]] = PHRASES,
+) -> list[Word]:
     """Fill a template; `used` holds the lemmas that the sentence already has, so that none comes twice."""
-    words: list[_Word] = []
+    words: list[Word] = []
     for token in template.split():
         slot = SLOT.match(token)
         if not slot:
-            words.append(_Word(token))
+            words.append(Word(token))
             continue
         phrase, name = slot.groups()
         if phrase:
-            filled = _expand(rng.choice(PHRASES[phrase]), emotion, used, rng)
+            filled = expand(rng.choice(phrases[phrase]), emotion, used, rng, phrases)
         else:
             filled = _fill(name.replace("E.", f"{emotion}."), used, rng)
         last = filled[-1]
-        words += [*filled[:-1], _Word(last.token + token[slot.end() :], last.group)]
+        words += [*filled[:-1], Word(last.token + token[slot.end() :], last.group)]
     return words
 
 
-def _fill(name: str, used: set[str], rng: random.Random) -> list[_Word]:
+def _fill(name: str, used: set[str], rng: random.Random) -> list[Word]:
     group, _, form = name.rpartition(".")
     if form not in lexicon.FORMS:
         group, form = name, ""
@@ -479,41 +493,41 @@ def _fill(name: str, used: set[str], rng: random.Random) -> list[_Word]:
     lemma, *rest = rng.choice(fresh or words_of(group)).split()
     used.add(lemma)
     word = lexicon.FORMS[form](lemma) if form else lemma
-    return [_Word(word, group), *map(_Word, rest)]
+    return [Word(word, group), *map(Word, rest)]
 
 
-def _finish(words: list[_Word], end: str) -> list[_Word]:
+def finish(words: list[Word], end: str) -> list[Word]:
     """Capitalise the first word, choose between a and an, and close the sentence."""
     finished = list(words)
     for i, word in enumerate(words[:-1]):
         if word.token == "a":
-            finished[i] = _Word(lexicon.article(words[i + 1].token))
+            finished[i] = Word(lexicon.article(words[i + 1].token))
     first = finished[0]
-    finished[0] = _Word(first.token[0].upper() + first.token[1:], first.group)
+    finished[0] = Word(first.token[0].upper() + first.token[1:], first.group)
     last = finished[-1]
-    finished[-1] = _Word(last.token + end, last.group)
+    finished[-1] = Word(last.token + end, last.group)
     return finished
 
 
 QUESTIONS = ("what time", "what do", "who is", "who let", "where is", "did you", "is that", "could you", "would you")
 
 
-def _sentence(template: str, emotion: str, rng: random.Random, lead: str = "") -> list[_Word]:
+def _sentence(template: str, emotion: str, rng: random.Random, lead: str = "") -> list[Word]:
     end = "?" if template.startswith(QUESTIONS) else "."
-    words = _expand(template, emotion, {bare(token) for token in template.split()}, rng)
+    words = expand(template, emotion, {bare(token) for token in template.split()}, rng)
     if lead and end == ".":
         comma = "" if lead in ("so", "and", "and then", "now") else ","
-        words = [*map(_Word, f"{lead}{comma}".split()), *words]
-    return _finish(words, end)
+        words = [*map(Word, f"{lead}{comma}".split()), *words]
+    return finish(words, end)
 
 
-def shared(rng: random.Random, *, short: bool = False, lead: bool = False) -> list[_Word]:
+def shared(rng: random.Random, *, short: bool = False, lead: bool = False) -> list[Word]:
     """Write a sentence that every emotion uses alike."""
     template = rng.choice(SHARED_SHORT if short else SHARED)
     return _sentence(template, "", rng, rng.choice(LEADS) if lead else "")
 
 
-def shown(emotion: str, rng: random.Random, *, short: bool = False, lead: bool = False) -> list[_Word]:
+def shown(emotion: str, rng: random.Random, *, short: bool = False, lead: bool = False) -> list[Word]:
     """Write a sentence whose words show `emotion`."""
     if short:
         template = rng.choice(SHOWN_SHORT)
@@ -523,7 +537,7 @@ def shown(emotion: str, rng: random.Random, *, short: bool = False, lead: bool =
     return _sentence(template, emotion, rng, rng.choice(LEADS) if lead else "")
 
 
-def emphasis(pair: tuple[str, str], order: tuple[str, str], rng: random.Random) -> tuple[list[_Word], int]:
+def emphasis(pair: tuple[str, str], order: tuple[str, str], rng: random.Random) -> tuple[list[Word], int]:
     """Write a sentence that names two emotions, in two clauses.
 
     Args:
@@ -534,13 +548,13 @@ def emphasis(pair: tuple[str, str], order: tuple[str, str], rng: random.Random) 
         the words and the index of the second clause's first word.
     """
     used: set[str] = set()
-    first = _expand(rng.choice(NAMING[order[0]]), pair[0], used, rng)
+    first = expand(rng.choice(NAMING[order[0]]), pair[0], used, rng)
     elliptic = order == ("first", "first") and rng.random() < 0.5
     forms = NAMING["then_last" if order[1] == "last" else "first"]
-    second = _expand(ELLIPTIC if elliptic else rng.choice(forms), pair[1], used, rng)
+    second = expand(ELLIPTIC if elliptic else rng.choice(forms), pair[1], used, rng)
     joint = "but" if elliptic else rng.choice(JOINTS)
-    opening = [*first, *map(_Word, joint.split())]
-    return _finish([*opening, *second], "."), len(opening)
+    opening = [*first, *map(Word, joint.split())]
+    return finish([*opening, *second], "."), len(opening)
 
 
 def compose(

@@ -235,7 +235,8 @@ def gerund(verb: str) -> str:
 
 def article(word: str) -> str:
     """Return `a` or `an`, whichever goes before `word`."""
-    exceptions = {"hour": "an", "honest": "an", "uniform": "a", "unit": "a", "one": "a", "euphoric": "a", "usual": "a"}
+    sounds_like_y = ("uniform", "unit", "one", "euphoric", "usual", "usable", "useful", "useless")
+    exceptions = {"hour": "an", "honest": "an"} | dict.fromkeys(sounds_like_y, "a")
     return exceptions.get(word.lower(), "an" if word[0].lower() in "aeiou" else "a")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from serlib.corpora import iemocap, ravdess, synthetic
+from serlib.corpora import conversations, iemocap, ravdess, sewa, synthetic
 from serlib.corpora.corpus import (
     EMOTIONS,
     Corpus,
@@ -17,6 +17,7 @@ from serlib.corpora.corpus import (
     Skip,
     Utterance,
 )
+from serlib.corpora.generated import MARKER
 from serlib.corpora.transcripts import read_transcripts, with_transcripts
 from serlib.files import cache_folder
 
@@ -34,7 +35,12 @@ __all__ = [
     "with_transcripts",
 ]
 
-NAMES = ("iemocap", "ravdess", "synthetic")
+NAMES = ("iemocap", "ravdess", "sewa", "synthetic", "conversations")
+
+GENERATORS = {
+    "synthetic": synthetic.GENERATOR,
+    "conversations": conversations.GENERATOR,
+}
 
 HOW_TO_GET = {
     "iemocap": (
@@ -45,9 +51,12 @@ HOW_TO_GET = {
         "RAVDESS is open: unpack Audio_Speech_Actors_01-24.zip from"
         " https://zenodo.org/records/1188976"
     ),
-    "synthetic": (
-        f"make it: {synthetic.COMMAND} --utterances {synthetic.UTTERANCES} --out"
+    "sewa": (
+        "SEWA, as AVEC 2017 has it, is free for research: ask for it at"
+        " https://db.sewaproject.eu"
     ),
+    "synthetic": f"make it: {synthetic.GENERATOR.usage}",
+    "conversations": f"make it: {conversations.GENERATOR.usage}",
 }
 
 
@@ -56,26 +65,30 @@ def load(
     root: str | Path | None = None,
     *,
     transcripts: str | Path | None = None,
+    lag: float = 0.0,
     progress: bool = True,
 ) -> Corpus:
     """Read a corpus.
 
     Args:
-        name: `iemocap`, `ravdess` or `synthetic`. A generated tree that is read as
-            `iemocap` is still named `synthetic`, so that no result on it passes for one
-            on human speech.
+        name: one of `NAMES`. A generated tree that is read as `iemocap` or `sewa` is
+            still named `synthetic` or `conversations`, so that no result on it passes
+            for one on human speech.
         root: folder of the corpus. Without it, the environment variable
-            `SERLIB_IEMOCAP`, `SERLIB_RAVDESS` or `SERLIB_SYNTHETIC`, else a folder in
-            `cache_folder()`. There the synthetic corpus is made on first use.
+            `SERLIB_IEMOCAP` and so on, else a folder in `cache_folder()`. There the
+            synthetic corpus and that of conversations are made on first use.
         transcripts: other transcripts in place of the reference text, a name
             (`asr-5.53`) or a path.
+        lag: seconds by which the labels of `sewa` or `conversations` are shifted back;
+            see `sewa.read`.
         progress: show progress bars.
 
     Returns:
         the corpus; `Corpus.skipped` says what could not be read.
 
     Raises:
-        ValueError: for an unknown name, or if the folder does not hold that corpus.
+        ValueError: for an unknown name, if the folder does not hold that corpus, or for
+            a lag of a corpus that has no curves.
         FileNotFoundError: if the folder is not there; the message says how to get the
             corpus.
 
@@ -86,17 +99,23 @@ def load(
     """
     if name not in NAMES:
         raise ValueError(f"unknown corpus {name!r}; expected one of {', '.join(NAMES)}")
+    if lag and name not in ("sewa", "conversations"):
+        raise ValueError(f"lag is {lag}, but {name} has no labels over time to shift")
     root, origin = _locate(name, root)
-    if name == "synthetic" and origin == "cache":
-        synthetic.make_if_absent(root, synthetic.UTTERANCES, progress=progress)
+    generator = GENERATORS.get(name)
+    if generator and origin == "cache":
+        generator.make_if_absent(root, progress=progress, **generator.size)
     if not root.is_dir():
         raise FileNotFoundError(_absent(name, root, origin))
+    generated = (root / MARKER).is_file()
     if name == "ravdess":
         corpus = ravdess.read(root, progress=progress)
-    elif name == "synthetic" or (root / synthetic.MARKER).is_file():
-        corpus = synthetic.read(root, progress=progress)
+    elif name in ("sewa", "conversations"):
+        whole = conversations if generated or name == "conversations" else sewa
+        corpus = whole.read(root, lag=lag, progress=progress)
     else:
-        corpus = iemocap.read(root, progress=progress)
+        whole = synthetic if generated or name == "synthetic" else iemocap
+        corpus = whole.read(root, progress=progress)
     return corpus if transcripts is None else with_transcripts(corpus, transcripts)
 
 
@@ -120,7 +139,7 @@ def _absent(name: str, root: Path, origin: str) -> str:
     where = named_by.get(origin, f"from the environment variable {origin}").format(
         name.upper()
     )
-    how = f"{HOW_TO_GET[name]} {root}" if name == "synthetic" else HOW_TO_GET[name]
+    how = f"{HOW_TO_GET[name]} {root}" if name in GENERATORS else HOW_TO_GET[name]
     return (
         f"no folder {root} ({where}). {how}; then pass its folder as root or set"
         f" SERLIB_{name.upper()} to it"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,12 +125,14 @@ class Corpus:
     a corpus that has those.
 
     Attributes:
-        name: `iemocap`, `synthetic`, `ravdess` or `sewa`.
+        name: `iemocap`, `synthetic`, `ravdess`, `sewa` or `conversations`.
         root: folder the corpus was read from.
         utterances: sorted by id.
         skipped: whatever the reader left out, and why.
         classes: names of the labels in the order of their class indices.
         recordings: sorted by id.
+        info: what else the reader has to say, such as where the times of words come
+            from.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Corpus:
     skipped: list[Skip] = field(default_factory=list)
     classes: tuple[str, ...] = EMOTIONS
     recordings: list[Recording] = field(default_factory=list)
+    info: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind in ("utterances", "recordings"):
@@ -178,7 +181,7 @@ class Corpus:
     @property
     def synthetic(self) -> bool:
         """True if the speech was made by a synthesiser; results on it must say so."""
-        return self.name.startswith("synthetic")
+        return self.name.startswith(("synthetic", "conversations"))
 
     def select(self, ids: Iterable[str]) -> Corpus:
         """Return the corpus of what is named in `ids`; raise KeyError for an unknown

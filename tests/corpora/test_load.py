@@ -17,7 +17,7 @@ def no_environment(monkeypatch, tmp_path):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="unknown corpus 'emodb'; expected one of iemocap, ravdess, synthetic"):
+    with pytest.raises(ValueError, match="unknown corpus 'emodb'; expected one of iemocap, ravdess, sewa, "):
         corpora.load("emodb")
 
 

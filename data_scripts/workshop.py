@@ -1,0 +1,122 @@
+"""A corpus that is made in a folder of its own: resumed after an interruption, and whole or not there at all.
+
+What `make_synthetic` and `make_conversations` share; taught in no chapter. Until a corpus is complete, a folder inside
+it notes what is being made and holds the unfinished files; `corpus.json`, which says the same, is written last.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from joblib import delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from serlib import files, parallel
+
+WORKSHOP = ".unfinished"
+MARKER = "corpus.json"
+
+
+def complete(root: Path, request: dict, kind: str) -> bool:
+    """Return whether a corpus is already there.
+
+    Args:
+        root: its folder.
+        request: what it shall be, as noted in its files.
+        kind: what to call it in messages, for instance `synthetic corpus`.
+
+    Raises:
+        FileExistsError: if something else is there.
+    """
+    for path in (root / MARKER, root / WORKSHOP / "request.json"):
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if any(found.get(key) != value for key, value in request.items()):
+                mine, theirs = (", ".join(f"{k} {d.get(k)}" for k in request if k != "name") for d in (request, found))
+                raise FileExistsError(
+                    errno.EEXIST, f"the folder holds another {kind} ({theirs}); this one would have {mine}; "
+                    "choose another folder, or delete that one", str(root)
+                )  # fmt: skip
+            return path.name == MARKER
+    if root.is_dir() and any(path.name != WORKSHOP for path in root.iterdir()):
+        raise FileExistsError(
+            errno.EEXIST, f"the folder holds something that is no {kind}; choose an empty one", str(root)
+        )
+    return False
+
+
+def begin(root: Path, request: dict) -> Path:
+    """Note what is being made, so that a later run can go on with it; return the folder for unfinished files."""
+    workshop = root / WORKSHOP
+    if (workshop / "request.json").exists():
+        for half in workshop.iterdir():
+            if half.is_dir():
+                shutil.rmtree(half)
+    else:
+        files.write_json(workshop / "request.json", request)
+    return workshop
+
+
+def check_space(root: Path, needed: float) -> None:
+    """Raise OSError if the disk has fewer than so many bytes left."""
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"the corpus needs about {needed / 1e6:,.0f} MB, the disk has {free / 1e6:,.0f} MB; free some space",
+            str(root),
+        )
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Say what to do when the folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        advice = files.UNWRITABLE.get(error.errno)
+        if advice is None or advice in str(error.strerror) or "free some space" in str(error.strerror):
+            raise
+        where = error.filename or root
+        raise OSError(error.errno, f"cannot write: {error.strerror}; {advice}, then run again", str(where)) from error
+
+
+def spread(work: Callable[..., int], tasks: Sequence[tuple[Any, ...]], jobs: int | None) -> Iterator[int]:
+    """Call `work` with each tuple of arguments, in processes of their own; yield what it returns as it is ready.
+
+    Args:
+        work: a function that a fresh process can import.
+        tasks: its arguments; the longest tasks first.
+        jobs: processes; None for one per core. With one, no process is started.
+
+    Raises:
+        RuntimeError: if a process was killed.
+    """
+    jobs = min(jobs or os.cpu_count() or 1, len(tasks))
+    if jobs <= 1:
+        yield from (work(*task) for task in tasks)
+        return
+    try:
+        yield from parallel.run((delayed(work)(*task) for task in tasks), jobs, ordered=False, batch_size=1)
+    except TerminatedWorkerError as error:
+        raise RuntimeError(
+            "a process that speaks was killed, perhaps for want of memory; run again to go on, with fewer --jobs"
+        ) from error
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as the text of a CSV file."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()

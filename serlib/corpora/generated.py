@@ -1,0 +1,163 @@
+"""Corpora that a program in `data_scripts` makes: made on first use, known to the last
+cue.
+
+What `synthetic` and `conversations` share; taught in chapter `corpora`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from serlib import files
+
+log = logging.getLogger(__name__)
+
+MARKER = "corpus.json"
+"""Written last by a generator: a tree that has it is whole."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A program that makes a corpus.
+
+    Attributes:
+        corpus: what it makes, for instance `synthetic corpus`.
+        program: its module in `data_scripts`; its function `make` makes the corpus.
+        size: the options of the corpus in the cache folder.
+    """
+
+    corpus: str
+    program: str
+    size: Mapping[str, Any]
+
+    @property
+    def command(self) -> str:
+        """The command that makes a corpus."""
+        return f"python data_scripts/{self.program}.py"
+
+    @property
+    def usage(self) -> str:
+        """The command with its options; the folder is to follow."""
+        return f"{self.command} {_options(self.size)} --out"
+
+    def about(self, root: str | Path) -> dict[str, Any]:
+        """Return what the generator says of its tree: its size, `seed`, `generator`
+        (version), `counts` and so on.
+
+        Raises:
+            FileNotFoundError: if the tree is not whole.
+            ValueError: if the file is damaged.
+        """
+        path = Path(root) / MARKER
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{root} holds no complete {self.corpus} ({MARKER}, which is written"
+                f" last, is missing); make or finish it: {self.usage} {root}"
+            )
+        return self.json(path, ("name", *self.size, "seed"))
+
+    def make_if_absent(
+        self, root: str | Path, seed: int = 0, progress: bool = True, **size: Any
+    ) -> None:
+        """Generate the corpus unless it is there; of several processes that ask at
+        once, one does it.
+
+        Args:
+            root: the folder to generate into.
+            seed: of the generator; the same seed gives the same bytes.
+            progress: show a progress bar.
+            size: options of the generator.
+
+        Raises:
+            RuntimeError: if the generator is not installed.
+            ValueError: if `root` holds a corpus of another size, seed or version of the
+                generator.
+            OSError: if `root` cannot be written.
+        """
+        root = Path(root)
+        if not (root / MARKER).is_file():
+            with files.locked(root):
+                if not (root / MARKER).is_file():
+                    self._make(root, seed, progress, size)
+        wanted = size | {"seed": seed} | self._version()
+        found = {name: one for name, one in self.about(root).items() if name in wanted}
+        if found != wanted:
+            described = [
+                ", ".join(f"{name} {value}" for name, value in one.items())
+                for one in (wanted, found)
+            ]
+            raise ValueError(
+                "{}: expected {}, found {}; remove the folder or name another".format(
+                    root, *described
+                )
+            )
+
+    def file(self, root: str | Path, name: str) -> Path:
+        """Return the path of a file that only a generated corpus has.
+
+        Raises:
+            FileNotFoundError: if it is missing.
+        """
+        path = Path(root) / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing: only a {self.corpus} has it; make one:"
+                f" {self.command} --out FOLDER"
+            )
+        return path
+
+    def json(self, path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+        """Read a JSON file that has these keys.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(value, dict) or not set(keys) <= value.keys():
+                raise ValueError(f"expected an object with {', '.join(keys)}")
+        except ValueError as error:
+            raise self.damaged(path, error) from error
+        return value
+
+    def damaged(self, path: Path, error: Exception) -> ValueError:
+        """Return the error of a file that cannot be read, for the caller to raise."""
+        return ValueError(
+            f"{path} is damaged: {error}; make the corpus again: {self.command}"
+        )
+
+    def _version(self) -> dict[str, int]:
+        """The version of the generator, if it is installed."""
+        try:
+            return {"generator": self._module().VERSION}
+        except (ImportError, AttributeError):
+            return {}
+
+    def _make(
+        self, root: Path, seed: int, progress: bool, size: Mapping[str, Any]
+    ) -> None:
+        try:
+            make = self._module().make
+        except ImportError as error:
+            raise RuntimeError(
+                f"cannot make the {self.corpus} in {root}: {error}; run this from a"
+                f" clone of the project, or make the corpus there ({self.command}"
+                f" {_options(size)} --out {root})"
+            ) from error
+        log.info("making a %s (%s) in %s", self.corpus, _options(size), root)
+        make(root, seed=seed, jobs=None, progress=progress, **size)
+
+    def _module(self) -> ModuleType:
+        package = importlib.import_module("data_scripts")
+        return importlib.import_module(f".{self.program}", package.__name__)
+
+
+def _options(size: Mapping[str, Any]) -> str:
+    return " ".join(f"--{name} {value}" for name, value in size.items())
