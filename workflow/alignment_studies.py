@@ -1,0 +1,149 @@
+"""Studies of aligning spaces whose true pairs are known: chapter `alignment`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import spaces
+from plan import Job, Plan, Row
+
+from serlib.embeddings import adversarial, alignment, beds, self_learning
+from serlib.embeddings.beds import Bed
+from serlib.embeddings.mapping import normalise, precision, procrustes
+
+SEEDS = range(10)
+WORDS = 5_000
+"""Most frequent words of a space that are aligned."""
+
+STEPS = {"as they are": (), "unit": ("unit",), "unit, centred": ("unit", "centre", "unit")}
+
+WAYS = {"adversarial": adversarial.QUICK, "self-learning": self_learning.QUICK}
+
+PAIRS = {
+    "rotated, noise 0.1": ("brown", "word2vec", 0, 0.1),
+    "rotated, noise 0.5": ("brown", "word2vec", 0, 0.5),
+    "two seeds": ("brown", "word2vec", 0, "word2vec", 1),
+    "two halves": ("brown", "first-half", 0, "second-half", 0),
+    "skip-gram and CBOW": ("brown", "cbow", 0, "word2vec", 0),
+    "skip-gram and counts": ("brown", "counts", 0, "word2vec", 0),
+    "speech and text": ("brown", "skipgram", 0, "word2vec", 0),
+    "speech, trained long, and text": ("brown", "long", 0, "word2vec", 0),
+    "speech per voice and text": ("brown", "per-voice", 0, "word2vec", 0),
+    "autoencoder and text": ("brown", "autoencoder", 0, "word2vec", 0),
+    "random encoder and text": ("brown", "random", 0, "word2vec", 0),
+    "phones and text": ("brown", "phones", 0, "word2vec", 0),
+    "speech and phones": ("brown", "skipgram", 0, "phones", 0),
+    "synthetic: speech and text": ("synthetic", "skipgram", 0, "word2vec", 0),
+    "synthetic: phones and text": ("synthetic", "phones", 0, "word2vec", 0),
+}
+"""Beds: source and target as text, name, seed, name, seed; or as text, name, seed, noise."""
+
+
+@cache
+def bed(name: str, steps: str = "unit, centred") -> Bed:
+    """Return the rows of a bed's two spaces, brought to one form, and its pairs."""
+    text, first, seed, *other = PAIRS[name]
+    source = spaces.read(text, first, seed).rows[:WORDS]
+    if len(other) == 1:
+        source, target, pairs = beds.rotated(source, other[0], seed=0)
+    else:
+        spoken = [spaces.read(text, *one) for one in ((first, seed), other)]
+        parts = [dict(zip(one.words[:WORDS], one.rows[:WORDS], strict=True)) for one in spoken]
+        source, target, pairs = beds.common(*parts)
+    return normalise(source, STEPS[steps]), normalise(target, STEPS[steps]), pairs
+
+
+def _measure(source: np.ndarray, target: np.ndarray, pairs: np.ndarray, way: str) -> list[Row]:
+    """Align with every seed, and tell how far each came on words that supervision does not know either."""
+    start = time.monotonic()
+    made = alignment.align(source, target, way, SEEDS, WAYS[way], progress=False)
+    seconds = time.monotonic() - start
+    chosen = alignment.best(made)
+    rows = []
+    for one in made:
+        after = beds.success(one.mapping, source, target, pairs)
+        before = beds.success(one.proxy, source, target, pairs)
+        rows.append(
+            {
+                "seed": one.seed,
+                "precision": float(after.precision),
+                "before refinement": float(before.precision),
+                "supervised": float(after.supervised),
+                "succeeded": bool(after.succeeded),
+                "criterion": float(one.criterion),
+                "chosen": one is chosen,
+                "seconds": round(seconds / len(made), 2),
+            }
+        )
+    return rows
+
+
+def _beds() -> list[Job]:
+    return [{"bed": name, "way": way} for name in PAIRS for way in WAYS]
+
+
+def _align(job: Job) -> list[Row]:
+    source, target, pairs = bed(job["bed"])
+    sizes = {"words": len(source), "others": len(target), "pairs": len(pairs)}
+    return [{**sizes, **row} for row in _measure(source, target, pairs, job["way"])]
+
+
+def _forms() -> list[Job]:
+    names = ("two seeds", "two halves", "skip-gram and counts")
+    return [{"bed": name, "steps": steps, "way": way} for name in names for steps in STEPS for way in WAYS]
+
+
+def _form(job: Job) -> list[Row]:
+    return _measure(*bed(job["bed"], job["steps"]), job["way"])
+
+
+NOISES, SIZES, DIMS = (0.0, 0.25, 0.5, 0.75, 1.0), (500, 1_000, 2_500, 5_000), (10, 25, 50)
+
+
+def _trusts() -> list[Job]:
+    return [
+        {"noise": noise, "words": words, "dims": dims, "way": way}
+        for noise in NOISES
+        for words in SIZES
+        for dims in DIMS
+        for way in WAYS
+    ]
+
+
+def _trust(job: Job) -> list[Row]:
+    """Align a rotated copy of the Brown corpus's text space, cut to some words and principal dimensions."""
+    rows = spaces.read("brown", "word2vec", 0).rows[: job["words"]]
+    rows = rows - rows.mean(axis=0)
+    principal = np.linalg.svd(rows, full_matrices=False)[2][: job["dims"]]
+    source, target, pairs = beds.rotated(rows @ principal.T, job["noise"], seed=0)
+    return _measure(normalise(source), normalise(target), pairs, job["way"])
+
+
+def _retrievals() -> list[Job]:
+    return [{"bed": name, "method": method} for name in PAIRS for method in ("nn", "csls")]
+
+
+def _retrieve(job: Job) -> list[Row]:
+    """What supervised Procrustes reaches with each way of retrieval, on the held-out third of the words."""
+    source, target, pairs = bed(job["bed"])
+    words = np.random.default_rng(0).permutation(np.unique(pairs[:, 0]))
+    test = np.isin(pairs[:, 0], words[: round(0.3 * len(words))])
+    mapping = procrustes(source[pairs[~test, 0]], target[pairs[~test, 1]])
+    found, _ = precision(source @ mapping.T, target, pairs[test], at=(1, 5, 10), method=job["method"])
+    return [{f"P@{k}": float(value) for k, value in found.items()} | {"words": int(test.sum())}]
+
+
+MODULES = ("serlib.embeddings.alignment", "serlib.embeddings.beds")
+STUDIES = {
+    "beds": Plan(_beds, _align, lambda job: job["bed"] == "synthetic: speech and text", MODULES),
+    "forms": Plan(_forms, _form, lambda job: False, MODULES),
+    "trust": Plan(_trusts, _trust, lambda job: (job["noise"], job["words"], job["dims"]) == (0.25, 500, 10), MODULES),
+    "retrieval": Plan(_retrievals, _retrieve, lambda job: "synthetic" in job["bed"], MODULES),
+}
