@@ -36,7 +36,7 @@ help:
 	@echo "make test       lint, unit, replay, notebooks and html, one after the other: what must pass before a change goes in"
 	@echo "make lint       check style and formatting (ruff)"
 	@echo "make unit       run the unit tests (pytest)"
-	@echo "make records    train what workflow/runs.yml lists and results/ lacks; N=1 only says what (Snakemake)"
+	@echo "make records    make what workflow/runs.yml and spaces.yml list and results/ lacks; N=1 only says what (Snakemake)"
 	@echo "make replay     start every listed run anew and compare with its record; FULL=1 to the first look"
 	@echo "make audit      train every listed run from nothing and compare; N=3 only three"
 	@echo "make notebooks  run every chapter and compare with its stored outputs (nbval)"
@@ -104,10 +104,12 @@ unit: $(READY)
 
 records: corpus
 	@"$(BIN)/python" workflow/records.py status --folder "$(RECORDS)" $(call orelse,the list of runs cannot be read.)
+	@"$(BIN)/python" workflow/spaces.py status && "$(BIN)/python" workflow/studies.py status
 	@$(if $(N),$(SNAKEMAKE) --dry-run,$(SNAKEMAKE)) $(call orelse,a run could not be made. Run make records again to go on.)
 
 replay: corpus
-	@"$(BIN)/python" workflow/records.py replay $(if $(FULL),--full) \
+	@"$(BIN)/python" workflow/records.py replay $(if $(FULL),--full) && "$(BIN)/python" workflow/spaces.py replay && \
+	  "$(BIN)/python" workflow/studies.py replay \
 	  $(call orelse,a record does not hold any more. If the change was meant make records anew (CONTRIBUTING.md).)
 
 audit: corpus

@@ -19,7 +19,7 @@ from serlib.embeddings.beds import Bed
 from serlib.embeddings.mapping import normalise, precision, procrustes
 
 SEEDS = range(10)
-WORDS = 5_000
+WORDS = 2_500
 """Most frequent words of a space that are aligned."""
 
 STEPS = {"as they are": (), "unit": ("unit",), "unit, centred": ("unit", "centre", "unit")}
@@ -76,7 +76,7 @@ def _measure(source: np.ndarray, target: np.ndarray, pairs: np.ndarray, way: str
                 "precision": float(after.precision),
                 "before refinement": float(before.precision),
                 "supervised": float(after.supervised),
-                "succeeded": bool(after.succeeded),
+                "succeeded": after.succeeded if after.succeeded is None else bool(after.succeeded),
                 "criterion": float(one.criterion),
                 "chosen": one is chosen,
                 "seconds": round(seconds / len(made), 2),
@@ -104,7 +104,7 @@ def _form(job: Job) -> list[Row]:
     return _measure(*bed(job["bed"], job["steps"]), job["way"])
 
 
-NOISES, SIZES, DIMS = (0.0, 0.25, 0.5, 0.75, 1.0), (500, 1_000, 2_500, 5_000), (10, 25, 50)
+NOISES, SIZES, DIMS = (0.0, 0.5, 1.0, 1.5), (500, 1_000, 2_500), (10, 25, 50)
 
 
 def _trusts() -> list[Job]:
@@ -144,6 +144,6 @@ MODULES = ("serlib.embeddings.alignment", "serlib.embeddings.beds")
 STUDIES = {
     "beds": Plan(_beds, _align, lambda job: job["bed"] == "synthetic: speech and text", MODULES),
     "forms": Plan(_forms, _form, lambda job: False, MODULES),
-    "trust": Plan(_trusts, _trust, lambda job: (job["noise"], job["words"], job["dims"]) == (0.25, 500, 10), MODULES),
+    "trust": Plan(_trusts, _trust, lambda job: (job["noise"], job["words"], job["dims"]) == (0.5, 500, 10), MODULES),
     "retrieval": Plan(_retrievals, _retrieve, lambda job: "synthetic" in job["bed"], MODULES),
 }

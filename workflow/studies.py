@@ -36,14 +36,19 @@ RESULTS = spaces.ROOT / "results"
 STUDIES = word_studies.STUDIES | alignment_studies.STUDIES
 
 
+def missing() -> list[str]:
+    """Return the studies that are not there."""
+    return [name for name in STUDIES if not studies.path(RESULTS, name).is_file()]
+
+
 def make(name: str, jobs: int) -> None:
     """Measure what a study lacks, and write it."""
     plan, start = STUDIES[name], time.monotonic()
     workshop = cache_folder() / "studies" / name
     wanted = plan.jobs()
-    missing = [job for job in wanted if not _kept_rows(workshop, job).is_file()]
-    for done, _ in enumerate(_run([(name, job) for job in missing], jobs), start=1):
-        print(f"{name}: {done} of {len(missing)}, {time.monotonic() - start:.0f} s", flush=True)
+    left = [job for job in wanted if not _kept_rows(workshop, job).is_file()]
+    for done, _ in enumerate(_run([(name, job) for job in left], jobs), start=1):
+        print(f"{name}: {done} of {len(left)}, {time.monotonic() - start:.0f} s", flush=True)
     rows = [row for job in wanted for row in json.loads(_kept_rows(workshop, job).read_text(encoding="utf-8"))]
     about = {
         "code": provenance.code_of(*plan.modules),
@@ -115,11 +120,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="of studies; all that are missing when none is named")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    missing = [name for name in STUDIES if not studies.path(RESULTS, name).is_file()]
     if options.action == "status":
-        print(f"{len(STUDIES)} studies, missing: {', '.join(missing) or 'none'}")
+        print(f"{len(STUDIES)} studies, missing: {', '.join(missing()) or 'none'}")
     elif options.action == "make":
-        for name in options.names or missing:
+        for name in options.names or missing():
             make(name, options.jobs)
     else:
         sys.exit(1 if replay() else 0)

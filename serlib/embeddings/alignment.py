@@ -2,7 +2,7 @@
 
 Tzirakis et al. 2021, section 3.1: a linear mapping from speech to text, learnt in a
 game (equations 1 and 2) and refined on frequent words (equation 3); beside it a second
-way, self-learning. Taught in chapter `tzirakis2021`.
+way, self-learning. Taught in chapter `alignment`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pairs of spaces of which it is known which words belong together, to try alignments
 on.
 
-Used for tzirakis2021; taught in chapter `tzirakis2021`.
+Used for tzirakis2021; taught in chapter `alignment`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import numpy as np
 from serlib.embeddings.mapping import check_pairs, check_rows, precision, procrustes
 
 Sentence = TypeVar("Sentence")
+FINDABLE = 0.05
+"""Share of words that a supervised mapping must find before another can fail to."""
+
 Bed = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Source rows, target rows, and pairs of a source and a target index."""
 
@@ -96,9 +99,12 @@ class Success:
     supervised: float
 
     @property
-    def succeeded(self) -> bool:
-        """Above half of what supervision reaches."""
-        return self.precision > self.supervised / 2
+    def succeeded(self) -> bool | None:
+        """Above half of what supervision reaches; None where supervision itself finds
+        fewer than `FINDABLE`, so that there is no mapping to be found.
+        """
+        findable = self.supervised >= FINDABLE
+        return self.precision > self.supervised / 2 if findable else None
 
 
 def success(

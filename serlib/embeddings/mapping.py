@@ -1,7 +1,7 @@
 """A linear map between two spaces of word vectors: fitted, judged, refined.
 
 Tzirakis et al. 2021, section 3.1, equation 3, after Lample et al. 2018, "Word
-translation without parallel data"; taught in chapter `tzirakis2021`.
+translation without parallel data"; taught in chapter `alignment`.
 
 A space is its rows, (words, dims) float32, the most frequent word first. A mapping W is
 (target dims, source dims) and acts as `rows @ W.T`; the paper, whose words are columns,

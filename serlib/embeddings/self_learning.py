@@ -2,7 +2,7 @@
 
 Artetxe, Labaka and Agirre 2018, "A robust self-learning method for fully unsupervised
 cross-lingual mappings of word embeddings", with an orthogonal mapping: the second way
-beside the game of tzirakis2021; taught in chapter `tzirakis2021`.
+beside the game of tzirakis2021; taught in chapter `alignment`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from serlib.embeddings.mapping import check_spaces, normalise, procrustes
+from serlib.embeddings.mapping import check_pairs, check_spaces, normalise, procrustes
 
 POOL = 1 << 22
 """Similarities at a time, and numbers that decide which of them are dropped."""
@@ -126,13 +126,15 @@ def grow(
         seed: of what is dropped.
 
     Raises:
-        ValueError: if the spaces do not fit, see `check_spaces`.
+        ValueError: if the spaces do not fit (see `check_spaces`), or a pair does not
+            exist.
     """
     check_spaces(source, target)
+    pairs = check_pairs(pairs, len(source), len(target))
+    mapping = procrustes(source[pairs[:, 0]], target[pairs[:, 1]])
     source, target = (rows[: settings.frequent] for rows in (source, target))
     dropping = Dropping(settings.keep, seed)
     other = normalize(torch.from_numpy(target))
-    mapping = procrustes(source[pairs[:, 0]], target[pairs[:, 1]])
     objectives, kept, mappings = [], [], [mapping]
     best, gained = -1.0, 0
     while True:

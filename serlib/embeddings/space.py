@@ -1,7 +1,7 @@
 """A space of words: a vector for each, in an order.
 
 What every kind of word vectors becomes, read, counted or learnt from text or speech;
-taught in chapter `tzirakis2021`.
+taught in chapter `embeddings`.
 """
 
 from __future__ import annotations
