@@ -132,7 +132,10 @@ def grow(
     check_spaces(source, target)
     pairs = check_pairs(pairs, len(source), len(target))
     mapping = procrustes(source[pairs[:, 0]], target[pairs[:, 1]])
-    source, target = (rows[: settings.frequent] for rows in (source, target))
+    source, target = (
+        np.asarray(rows[: settings.frequent], dtype=np.float32)
+        for rows in (source, target)
+    )
     dropping = Dropping(settings.keep, seed)
     other = normalize(torch.from_numpy(target))
     objectives, kept, mappings = [], [], [mapping]
