@@ -108,7 +108,7 @@ records: corpus
 	@$(if $(N),$(SNAKEMAKE) --dry-run,$(SNAKEMAKE)) $(call orelse,a run could not be made. Run make records again to go on.)
 
 replay: corpus
-	@"$(BIN)/python" workflow/records.py replay $(if $(FULL),--full) && "$(BIN)/python" workflow/spaces.py replay && \
+	@"$(BIN)/python" workflow/records.py replay $(if $(FULL),--full) && "$(BIN)/python" workflow/spaces.py replay $(if $(FULL),--full) && \
 	  "$(BIN)/python" workflow/studies.py replay \
 	  $(call orelse,a record does not hold any more. If the change was meant make records anew (CONTRIBUTING.md).)
 

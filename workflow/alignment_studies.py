@@ -18,7 +18,9 @@ from serlib.embeddings import adversarial, alignment, beds, self_learning
 from serlib.embeddings.beds import Bed
 from serlib.embeddings.mapping import normalise, precision, procrustes
 
-SEEDS = range(10)
+SEEDS = range(100, 110)
+"""Not those that `adversarial.QUICK` was chosen with."""
+
 WORDS = 2_500
 """Most frequent words of a space that are aligned."""
 
@@ -52,7 +54,7 @@ def bed(name: str, steps: str = "unit, centred") -> Bed:
     text, first, seed, *other = PAIRS[name]
     source = spaces.read(text, first, seed).rows[:WORDS]
     if len(other) == 1:
-        source, target, pairs = beds.rotated(source, other[0], seed=0)
+        source, target, pairs = beds.rotated(source, other[0], seed=7)
     else:
         spoken = [spaces.read(text, *one) for one in ((first, seed), other)]
         parts = [dict(zip(one.words[:WORDS], one.rows[:WORDS], strict=True)) for one in spoken]
@@ -122,7 +124,7 @@ def _trust(job: Job) -> list[Row]:
     rows = spaces.read("brown", "word2vec", 0).rows[: job["words"]]
     rows = rows - rows.mean(axis=0)
     principal = np.linalg.svd(rows, full_matrices=False)[2][: job["dims"]]
-    source, target, pairs = beds.rotated(rows @ principal.T, job["noise"], seed=0)
+    source, target, pairs = beds.rotated(rows @ principal.T, job["noise"], seed=7)
     return _measure(normalise(source), normalise(target), pairs, job["way"])
 
 
@@ -142,7 +144,7 @@ def _retrieve(job: Job) -> list[Row]:
 
 MODULES = ("serlib.embeddings.alignment", "serlib.embeddings.beds")
 STUDIES = {
-    "beds": Plan(_beds, _align, lambda job: job["bed"] == "synthetic: speech and text", MODULES),
+    "beds": Plan(_beds, _align, lambda job: False, MODULES),
     "forms": Plan(_forms, _form, lambda job: False, MODULES),
     "trust": Plan(_trusts, _trust, lambda job: (job["noise"], job["words"], job["dims"]) == (0.5, 500, 10), MODULES),
     "retrieval": Plan(_retrievals, _retrieve, lambda job: "synthetic" in job["bed"], MODULES),

@@ -173,34 +173,37 @@ def _frame_rate(job: Job) -> list[Row]:
     return [{**trained.history[-1], **as_columns("purity", found.share), "chance": found.chance}]
 
 
+def _first(job: Job) -> bool:
+    """Whether a job is of the one space that a replay looks at."""
+    return (job["text"], job["space"], job["seed"]) == ("synthetic", "skipgram", 0)
+
+
 STUDIES: dict[str, Plan] = {
     "similarity": Plan(lambda: _learnt("brown"), _similarity, _kept, ("serlib.embeddings.similarity",)),
     "similarity-differences": Plan(_differences, _compare, lambda job: False, ("serlib.embeddings.similarity",)),
     "homophones": Plan(
         _homophones,
         _homophone_test,
-        lambda job: job["text"] == "synthetic" and job["seed"] == 0,
+        _first,
         ("serlib.embeddings.sound",),
     ),
     "sound-and-meaning": Plan(
         lambda: [job for text in ("brown", "synthetic") for job in _learnt(text)],
         _sound_and_meaning,
-        lambda job: job["text"] == "synthetic" and job["seed"] == 0,
+        _first,
         ("serlib.embeddings.sound",),
     ),
-    "purity": Plan(
-        lambda: _learnt("synthetic"), _purity, lambda job: job["seed"] == 0, ("serlib.embeddings.neighbours",)
-    ),
+    "purity": Plan(lambda: _learnt("synthetic"), _purity, _first, ("serlib.embeddings.neighbours",)),
     "told": Plan(
         lambda: [job for job in _encoders() if job["space"] != "random"],
         _told,
-        lambda job: job["text"] == "synthetic" and job["seed"] == 0,
+        _first,
         ("serlib.embeddings.speech2vec",),
     ),
     "voices": Plan(
         _encoders,
         _voices,
-        lambda job: job["text"] == "synthetic" and job["seed"] == 0,
+        _first,
         ("serlib.embeddings.speech2vec", "serlib.embeddings.neighbours"),
     ),
     "frame-rate": Plan(_frame_rates, _frame_rate, lambda job: False, ("serlib.embeddings.speech2vec",)),

@@ -98,7 +98,7 @@ def read_vectors(
         kept = folder / f"{_key(path, wanted, dims)}.npz"
         if (space := _read_kept(kept)) is None:
             space = _read_text(path, wanted, dims, progress)
-            _write_npz(kept, space)
+            _write_npz(kept, space, half=False)
     asked = None if tokens is None else len(set(tokens))
     if asked and not space:
         logger.warning(
@@ -112,7 +112,11 @@ def read_vectors(
 
 
 def write_vectors(
-    path: str | Path, vectors: Mapping[str, np.ndarray], *, header: bool = True
+    path: str | Path,
+    vectors: Mapping[str, np.ndarray],
+    *,
+    header: bool = True,
+    half: bool = False,
 ) -> None:
     """Write word vectors, so that `read_vectors` gives the same float32 numbers back.
 
@@ -121,6 +125,7 @@ def write_vectors(
         vectors: word to (dims,), written in this order.
         header: begin a text with its numbers of rows and dimensions, as word2vec does;
             GloVe does not.
+        half: round to half precision, which halves a binary file.
 
     Raises:
         OSError: if the file cannot be written.
@@ -133,7 +138,7 @@ def write_vectors(
         raise ValueError(f"{path}: expected vectors to write, got none")
     _check_writable(space)
     if path.suffix == ".npz":
-        _write_npz(path, space)
+        _write_npz(path, space, half)
         return
     with (
         atomic(path) as temporary,
@@ -163,10 +168,11 @@ def _check_writable(space: Space) -> None:
             )
 
 
-def _write_npz(path: Path, space: Space) -> None:
+def _write_npz(path: Path, space: Space, half: bool) -> None:
     with atomic(path) as temporary:
         words = np.array(space.words, dtype=np.str_)
-        np.savez(temporary, words=words, rows=space.rows)
+        rows = space.rows.astype(np.float16 if half else np.float32)
+        np.savez_compressed(temporary, words=words, rows=rows)
 
 
 def _read_npz(path: Path) -> Space:

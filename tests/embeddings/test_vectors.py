@@ -164,6 +164,11 @@ def test_npz(tmp_path: Path, dtype: type) -> None:
     check(read_vectors(path, ["a", "z"], 2), {"a": [3, 4]})
     with pytest.raises(ValueError, match=r"made\.npz: expected 3 numbers per vector, found 2"):
         read_vectors(path, ["a"], 3)
+    space = Space(("c", "d"), np.array([[0.1, 2], [3, 4e-3]]))
+    write_vectors(tmp_path / "written.npz", space, half=dtype is np.float16)
+    again = read_vectors(tmp_path / "written.npz")
+    assert again.words == space.words
+    np.testing.assert_array_equal(again.rows, space.rows.astype(dtype).astype(np.float32))
 
 
 @pytest.mark.parametrize(
