@@ -253,7 +253,7 @@ def refine(
     Args:
         source, target: (words, dims) each.
         mapping: (target dims, source dims), a rough one.
-        rounds: of `dictionary` and `procrustes`.
+        rounds: of `dictionary` and `procrustes`; the last one counts.
         frequent: as for `dictionary`.
         how: `csls_k`, `chunk`, `device` of `dictionary`.
 
