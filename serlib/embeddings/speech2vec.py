@@ -167,6 +167,7 @@ class Trained:
             vector of another word in place of the right one, spoken by the same voice
             or by any. What `held_out` and `other` differ by is all that the vectors say
             about the frames to come, and beyond `voice` it is not about who speaks.
+            Without a held-out pair only `train` is there.
         opening: losses of the first `OPENING` updates, one by one.
     """
 
@@ -405,7 +406,7 @@ def _look(
 ) -> dict[str, float]:
     """Errors on held-out pairs, with the right vectors and with other words'."""
     if not pairs.shape[1]:
-        return dict.fromkeys(("held_out", "voice", "other"), float("nan"))
+        return {}
     firsts = {
         "held_out": pairs[0],
         "voice": _next_of_voice(pairs[0], voices),
