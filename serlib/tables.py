@@ -389,6 +389,55 @@ def learning(records: Iterable[Record]) -> pd.DataFrame:
     )
 
 
+def measured(table: pd.DataFrame, name: str, digits: int = 2) -> pd.Series:
+    """Return what a study measured as text, with its interval: `0.45 [0.34, 0.54]`.
+
+    Args:
+        table: of a study (`serlib.studies`), with columns `name`, `name low` and
+            `name high`.
+        name: of the measure.
+        digits: after the point.
+
+    Returns:
+        a text per row; nothing where it could not be measured.
+    """
+    parts = table[[name, f"{name} low", f"{name} high"]].astype(float)
+    return pd.Series(
+        [
+            ""
+            if math.isnan(one)
+            else f"{one:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+            for one, low, high in parts.to_numpy()
+        ],
+        index=table.index,
+        name=name,
+    )
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Correct p-values for how many there are (Holm 1979).
+
+    The smallest of k is multiplied by k, the next by k - 1 and so on; none becomes
+    smaller than one before it, or larger than 1.
+
+    Args:
+        p: (k,) of all tests of one question.
+
+    Returns:
+        (k,) in the same order.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        array([0.03, 0.06, 0.06])
+    """
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p)
+    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(raised, 1)
+    return corrected
+
+
 def percent(value: float) -> str:
     """Return a share in percent with one decimal; nothing for nan."""
     return "" if math.isnan(value) else f"{100 * value:.1f}"
