@@ -6,6 +6,7 @@ Used by `serlib.training`; taught in no chapter.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import pickle
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 SECONDS = 60.0
 """Time from one checkpoint to the next: what an interruption costs at most, and a file
 of up to 30 MB.
+"""
+
+SEAL = 16
+"""Bytes at the file's end, a BLAKE2b of the others: torch does not look at checksums.
 """
 
 
@@ -51,7 +56,11 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            content = self.path.read_bytes()
+            if _seal(content[:-SEAL]) != content[-SEAL:]:
+                raise ValueError("its checksum is another")
+            content = io.BytesIO(content[:-SEAL])
+            state = torch.load(content, map_location="cpu", weights_only=True)
             key, seconds = state.pop("key"), state.pop("seconds")
         except (
             OSError,
@@ -83,10 +92,9 @@ class Checkpoint:
         OSError if that cannot be done.
         """
         seconds = self.earlier + time.monotonic() - self._begun
-        content = (
-            io.BytesIO()
-        )  # torch's own way to a file does not say why it cannot write
+        content = io.BytesIO()  # torch's own way does not say why it cannot write
         torch.save(state | {"key": self.key, "seconds": seconds}, content)
+        content.write(_seal(content.getvalue()))
         with atomic(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())
         self._saved = time.monotonic()
@@ -94,3 +102,7 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove the file, if there is one."""
         self.path.unlink(missing_ok=True)
+
+
+def _seal(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=SEAL).digest()

@@ -5,6 +5,7 @@ Used by `serlib.training`; taught in no chapter.
 
 from __future__ import annotations
 
+import getpass
 import os
 import random
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+from serlib.files import cache_folder
 
 
 def find_device(name: str) -> torch.device:
@@ -55,7 +58,11 @@ def reproducible(
         seed: of Python, NumPy and PyTorch.
         device: where will be computed.
         threads: of the CPU.
+
+    Raises:
+        FileNotFoundError: if there is neither a user's name nor a folder to cache in.
     """
+    _name_torchs_cache()
     cuda = torch.device(device).type == "cuda"
     if cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -90,3 +97,14 @@ def reproducible(
             torch.set_num_threads(before)
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def _name_torchs_cache() -> None:
+    """Name the folder for what torch compiles, which nothing here does: an optimiser
+    wants it named, after the user, who in a container may have no name.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        folder = str(cache_folder() / "torch")
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", folder)

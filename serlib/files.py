@@ -9,9 +9,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +35,26 @@ UNWRITABLE = {
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
+STALE = 24 * 3600
+"""Seconds after which half a file is of a process that was killed."""
+
 
 def cache_folder() -> Path:
     """Return the folder for generated corpora and features: `$SERLIB_CACHE`, or
     `~/.cache/serlib`.
 
     The folder is not made; whoever writes there makes it.
+
+    Raises:
+        FileNotFoundError: if neither is known, as for a container's user without a
+            name.
     """
-    return Path(os.environ.get("SERLIB_CACHE") or "~/.cache/serlib").expanduser()
+    try:
+        return Path(os.environ.get("SERLIB_CACHE") or "~/.cache/serlib").expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"{error} Set SERLIB_CACHE to a folder for generated corpora and features"
+        ) from error
 
 
 @contextmanager
@@ -66,6 +81,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent.absolute())
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -79,6 +95,21 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def halves(folder: Path) -> list[Path]:
+    """Return the files in a folder that `atomic` has not finished, or never will."""
+    name = re.compile(r"\.[0-9a-f]{32}\.part(\..*)?")
+    return [one for one in folder.iterdir() if name.fullmatch(one.name)]
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; once a process."""
+    with suppress(OSError):  # somebody else removed it, or may alone
+        for one in halves(folder):
+            if time.time() - one.stat().st_mtime > STALE:
+                one.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,14 +1,28 @@
-"""A progress bar over several runs of unknown length.
+"""Progress bars, and one over several runs of unknown length.
 
-Used by `serlib.training`; taught in no chapter.
+Used wherever something takes long; taught in no chapter.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
+
+
+def bar(shown: bool, *iterable: Any, **options: Any) -> tqdm:
+    """Return a bar of tqdm; TQDM_DISABLE in the environment hides it, as it hides bars
+    that nobody asked for.
+
+    Args:
+        shown: whether the caller wants it.
+        iterable, options: arguments of tqdm.
+    """
+    hidden = not shown or bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(*iterable, disable=hidden, **options)
 
 
 class Progress:
@@ -17,7 +31,7 @@ class Progress:
     """
 
     def __init__(self, runs: int, shown: bool):
-        self._bar = tqdm(disable=not shown, unit="step", leave=False, smoothing=0)
+        self._bar = bar(shown, unit="step", leave=False, smoothing=0)
         self._left, self._ended, self._budget, self._step = runs, [], 0, 0
 
     @classmethod

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from serlib import results
+from serlib import checkpoints, results
 from serlib.checkpoints import Checkpoint
 
 SCRIPT = """
@@ -92,11 +92,30 @@ def test_only_a_whole_checkpoint_of_the_same_run_is_taken_up(tmp_path, caplog):
         assert Checkpoint(path, "a").load() is None
         path.write_bytes(b"")
         assert Checkpoint(path, "a").load() is None
-        torch.save({"key": "a", "seconds": 0.0, "weights": Path("x")}, path)  # an object that only pickle can make
+        for other in (torch.arange(2), Path("x")):  # whole, but not ours; and an object that only pickle can make
+            torch.save({"key": "a", "seconds": 0.0, "weights": other}, path)
+            assert Checkpoint(path, "a").load() is None
+        torch.save({"key": "a", "seconds": 0.0, "weights": Path("x")}, path)
+        path.write_bytes((content := path.read_bytes()) + checkpoints._seal(content))
         assert Checkpoint(path, "a").load() is None
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == f"{path} belongs to another run; this one starts anew"
     assert all(message.startswith(f"{path} is damaged (") for message in said[1:])
-    assert len(said) == 4
+    assert len(said) == 6
     Checkpoint(path, "a").remove()
     assert not path.exists()
+
+
+def test_no_flipped_bit_of_a_checkpoint_is_taken_up(tmp_path):
+    path, draw = tmp_path / "run.pt", np.random.default_rng(0)
+    Checkpoint(path, "a").save({"model": {"weight": torch.randn(50, 40)}, "step": 7, "random": torch.get_rng_state()})
+    whole = path.read_bytes()
+    for damaged in range(60):
+        at, bit = draw.integers(len(whole)), draw.integers(8)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        assert Checkpoint(path, "a").load() is None, (damaged, at, bit)
+    for cut in draw.integers(0, len(whole), 20):
+        path.write_bytes(whole[:cut])
+        assert Checkpoint(path, "a").load() is None
+    path.write_bytes(whole)
+    assert Checkpoint(path, "a").load()["step"] == 7

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,27 @@ def test_cache_folder(monkeypatch):
     assert files.cache_folder() == Path.home() / "here"
     monkeypatch.delenv("SERLIB_CACHE")
     assert files.cache_folder() == Path.home() / ".cache" / "serlib"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    monkeypatch.delenv("SERLIB_CACHE", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where neither HOME nor the user's name is known
+    with pytest.raises(FileNotFoundError, match=r"home directory\. Set SERLIB_CACHE to a folder for generated corpora"):
+        files.cache_folder()
+    monkeypatch.setenv("SERLIB_CACHE", "/scratch")
+    assert files.cache_folder() == Path("/scratch")
+
+
+def test_what_killed_processes_left_is_removed_a_day_later_and_nothing_else(tmp_path):
+    ours, recent = (tmp_path / f".{digit * 32}.part{suffix}" for digit, suffix in (("a", ""), ("0", ".npz")))
+    theirs = [
+        tmp_path / name for name in (".notes.part", f"{'a' * 32}.part", f".{'a' * 32}.parts", f".{'g' * 32}.part")
+    ]
+    for path in (ours, recent, *theirs):
+        path.write_text("half")
+        os.utime(path, (then := time.time() - 2 * files.STALE * (path != recent), then))
+    files.write_text(tmp_path / "a.txt", "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([recent, *theirs, tmp_path / "a.txt"])
 
 
 def test_atomic_makes_folders_and_leaves_one_file(tmp_path):

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
-from serlib import parallel
+from serlib import files, parallel
 from serlib.features.feature import Feature
 from serlib.features.waveform import read_waveform
 from serlib.files import atomic, locked, write_json
+from serlib.progress import bar
 
 if TYPE_CHECKING:
     from serlib.corpora.corpus import Corpus, Item
@@ -244,25 +244,23 @@ def _complete(
     progress: bool,
 ) -> None:
     """Compute the shards that are None and write them, the index after each."""
-    for stale in folder.glob(
-        ".*.part*"
-    ):  # of a process that was killed; nobody else writes here now
-        stale.unlink()
+    for stale in files.halves(folder) if folder.is_dir() else []:
+        stale.unlink()  # of a process that was killed; nobody else writes here now
     missing = [number for number, shard in enumerate(shards) if shard is None]
     paths = [u.audio for number in missing for u in parts[number]]
-    with tqdm(
+    with bar(
+        progress,
         desc=feature.name,
         total=sum(map(len, parts)),
         initial=sum(map(len, parts)) - len(paths),
         unit=" utterances",
-        disable=not progress,
-    ) as bar:
+    ) as shown:
         results = _compute_all(feature, paths, jobs)
         for number in missing:
             blocks = []
             for _ in parts[number]:
                 blocks.append(next(results))
-                bar.update()
+                shown.update()
             shards[number] = _write_shard(folder, number, parts[number], blocks)
             _write_index(folder, shards, feature)
     if not missing:

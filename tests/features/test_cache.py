@@ -98,7 +98,7 @@ def test_an_interrupted_extraction_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         cache.feature_table(corpus, replace(COUNT, extract=interrupted), tmp_path / "cache", progress=False)
     folder = tmp_path / "cache" / whole.folder.name
-    (folder / ".0123.part.npy").write_bytes(b"left by a killed process")
+    (folder / f".{32 * '0'}.part.npy").write_bytes(b"left by a killed process")
     calls.clear()
     table = cache.feature_table(corpus, COUNT, tmp_path / "cache", progress=False)
     assert len(calls) == 6  # the first shard of four was there
