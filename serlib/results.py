@@ -7,6 +7,7 @@ records in `results/` are what chapters read. Taught in chapter `evaluation`.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
@@ -23,7 +24,12 @@ from typing import Any
 import numpy as np
 
 from serlib import files
-from serlib.metrics import Measure, confusion
+from serlib.metrics import (
+    Measure,
+    classification_measures,
+    concordance_measures,
+    confusion,
+)
 
 MARKER = "replayed.txt"
 """File in a corpus's folder of results that says that replay guards the records there:
@@ -32,6 +38,12 @@ they are used although other code made them, see `serlib.runs.make`.
 
 OTHERS = {"spaces", "studies"}
 """Folders of results that hold no records of runs."""
+
+SEAL = "digest"
+"""What tells in a file that nothing of a record has changed; older ones have none."""
+
+CLOSE = 1e-6
+"""How near a record's measures are to those of its predictions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +77,8 @@ class Predictions:
                 f"{len(self.ids)} ids, {rows} rows: expected as many targets and"
                 f" outputs, found {targets} and {outputs}"
             )
+        if wrong := int(np.isnan(self.outputs).any(axis=1).sum()):
+            raise ValueError(f"outputs are not numbers (NaN) in {wrong} of {rows} rows")
 
     @property
     def predicted(self) -> np.ndarray:
@@ -150,7 +164,7 @@ class Record:
     @property
     def place(self) -> str:
         """What tells the record from the others of its group."""
-        return f"fold{self.fold}-seed{self.seed}"
+        return f"fold{self.fold:d}-seed{self.seed:d}"
 
     @property
     def path(self) -> Path:
@@ -171,14 +185,17 @@ class Record:
         return confusion(said.targets, said.predicted, said.outputs.shape[1])
 
 
-DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError)
+DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError)
 DAMAGED += (zipfile.BadZipFile, zlib.error)
 """What NumPy raises when it reads a damaged file of arrays."""
 
 FIELDS = tuple(one.name for one in fields(Record) if one.name != "predictions")
 """What is written of a record."""
 
-NEEDED = dict.fromkeys(("paper", "system", "corpus", "protocol", "profile"), str)
+PARTS = ("corpus", "paper", "protocol", "profile")
+"""Folders above a system's, from the folder of results down."""
+
+NEEDED = dict.fromkeys((*PARTS, "system"), str)
 NEEDED |= {"fold": int, "seed": int, "key": str, "metrics": dict, "history": list}
 """What a file must say to be a record, and in which type; all else has a default."""
 
@@ -273,8 +290,9 @@ def read(
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if a file in it is damaged or not a record (the message names it),
-            or for an unknown filter.
+        ValueError: if a file in it is damaged or not a record, a record differs from
+            its digest or its predictions, or the folder holds a copy of results (the
+            message names the file); or for an unknown filter.
     """
     directory = Path(directory)
     if unknown := sorted(set(filters) - set(FIELDS)):
@@ -294,7 +312,9 @@ def read(
         else:
             groups.setdefault(path.with_name(path.name.removesuffix(".json")), [])
     every = (_read_group(*one, predictions, wanted) for one in groups.items())
-    return sorted(itertools.chain.from_iterable(every), key=_order)
+    found = sorted(itertools.chain.from_iterable(every), key=_order)
+    _check_root(groups)
+    return found
 
 
 def find(record: Record, directory: str | Path) -> Record | None:
@@ -388,7 +408,19 @@ def _order(one: Record) -> tuple:
 def _files(directory: Path) -> Iterator[Path]:
     paths = (path.relative_to(directory) for path in sorted(directory.rglob("*.json")))
     ours = (one for one in paths if one.parts[0] not in OTHERS)
-    return (directory / one for one in ours if not one.name.startswith("."))
+    hidden = lambda one: any(part.startswith(".") for part in one.parts)  # noqa: E731
+    return (directory / one for one in ours if not hidden(one))
+
+
+def _check_root(groups: Iterable[Path]) -> None:
+    """Raise ValueError if some groups lie in another folder of results than others."""
+    roots = {one.parents[len(PARTS)]: one for one in groups}
+    if len(roots) > 1:
+        first, second, *_ = roots.values()
+        raise ValueError(
+            f"{second}: not in the same folder of results as {first}; one may be a copy"
+            " of the other: move it away"
+        )
 
 
 def _alone(path: Path) -> bool:
@@ -405,7 +437,14 @@ def _beside(path: Path) -> Path:
 
 
 def _as_json(record: Record) -> dict[str, Any]:
-    return {name: plain(getattr(record, name)) for name in FIELDS}
+    content = {name: plain(getattr(record, name)) for name in FIELDS}
+    return content | {SEAL: _digest(content)}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Of all that a file says of a record, in whatever order."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _write(path: Path, content: Any, records: Sequence[Record]) -> None:
@@ -474,7 +513,26 @@ def _with_predictions(path: Path, records: Sequence[Record]) -> list[Record]:
                 f"{path}: {record.place} are predictions of another run than the record"
                 " beside it; delete both and run again"
             )
+        _check_measures(record, path)
     return [record for record, _ in told]
+
+
+def _check_measures(record: Record, path: Path) -> None:
+    """Raise ValueError if a record does not say how good its predictions are."""
+    said = record.said
+    if said.lengths is None:
+        measures = classification_measures(said.outputs.shape[1])
+    else:
+        measures = concordance_measures(tuple(record.outputs))
+    for name in measures.keys() & record.metrics.keys():
+        sums = said.statistics(measures[name]).sum(axis=0)
+        own, told = plain(float(measures[name].value(sums))), record.metrics[name]
+        near = isinstance(own, float) and isinstance(told, float)
+        if own != told and not (near and abs(own - told) <= CLOSE):
+            raise ValueError(
+                f"{path}: its {record.place} have {name} {own}, the record beside it"
+                f" says {told}; one was changed: delete both and run again"
+            )
 
 
 def _load(path: Path) -> list[Record]:
@@ -509,4 +567,7 @@ def _record(content: Any, path: Path) -> Record:
     expected = record.path if _alone(path) else _together(record.group)
     if path.parts[-len(expected.parts) :] != expected.parts:
         raise ValueError(f"this record belongs to {expected}")
+    told = {name: value for name, value in content.items() if name != SEAL}
+    if content.get(SEAL, found := _digest(told)) != found:
+        raise ValueError("it was changed since it was written (its digest is another)")
     return record

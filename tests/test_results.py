@@ -14,7 +14,7 @@ import pytest
 from serlib import files, metrics, results
 from serlib.corpora.corpus import EMOTIONS
 from serlib.results import Predictions, Record
-from serlib.tasks import CLASSES, CONTINUOUS
+from serlib.tasks import CLASSES, CONTINUOUS, Task
 
 
 def record(system: str = "mdre", fold: int = 0, seed: int = 0, n: int = 40, **changes) -> Record:
@@ -22,7 +22,6 @@ def record(system: str = "mdre", fold: int = 0, seed: int = 0, n: int = 40, **ch
     predictions = Predictions(
         [f"Ses0{fold + 1}F_impro01_F{i:03}" for i in range(n)], rng.integers(0, 4, n), rng.normal(size=(n, 4))
     )
-    scores = {k: float(m.value(predictions.statistics(m).sum(axis=0))) for k, m in CLASSES.measures.items()}
     one = Record(
         paper="yoon2018",
         system=system,
@@ -32,7 +31,7 @@ def record(system: str = "mdre", fold: int = 0, seed: int = 0, n: int = 40, **ch
         profile="quick",
         fold=fold,
         seed=seed,
-        metrics=scores | {"loss": 1.25},
+        metrics=measured(predictions) | {"loss": 1.25},
         outputs=list(EMOTIONS),
         sizes={"train": 160, "dev": 10, "test": n},
         parameters=1234,
@@ -59,8 +58,13 @@ def curves(fold: int = 0) -> Record:
     said = Predictions(
         [f"Train_{3 * fold + n:02}" for n in range(3)], rng.normal(size=(11, 3)), rng.normal(size=(11, 3)), lengths
     )
-    known = {"corpus": "sewa", "task": "continuous", "outputs": list(CONTINUOUS.outputs), "metrics": {"ccc": 0.5}}
-    return record("end-to-end", fold, **known, predictions=said)
+    known = {"corpus": "sewa", "task": "continuous", "outputs": list(CONTINUOUS.outputs)}
+    return record("end-to-end", fold, **known, metrics=measured(said, CONTINUOUS), predictions=said)
+
+
+def measured(said: Predictions, task: Task = CLASSES) -> dict[str, float]:
+    """What a record says of such predictions."""
+    return {name: float(one.value(said.statistics(one).sum(axis=0))) for name, one in task.measures.items()}
 
 
 def same(one: Record, other: Record) -> bool:
@@ -163,7 +167,8 @@ def test_what_lies_by_itself_counts_and_is_packed_with_the_rest(tmp_path: Path) 
     for fold in (0, 1):
         results.write(record(fold=fold), tmp_path)
     results.pack(tmp_path)
-    newer = record(fold=1, key="newer", metrics={"ua": 1.0}, predictions=record(seed=5).predictions)
+    other = record(seed=5)
+    newer = record(fold=1, key="newer", metrics=other.metrics, predictions=other.predictions)
     for one in (newer, record(fold=2)):
         results.write(one, tmp_path)
     for _ in range(2):
@@ -181,7 +186,8 @@ def test_a_pack_that_is_killed_loses_nothing(tmp_path: Path, monkeypatch: pytest
     """Killed at any of the moments at which a file gets its name or goes: two written, four removed."""
     results.write(record(), tmp_path)
     results.pack(tmp_path)
-    ours = [record(key="newer", metrics={"ua": 1.0}, predictions=record(seed=9).predictions), record(fold=1)]
+    other = record(seed=9)
+    ours = [record(key="newer", metrics=other.metrics, predictions=other.predictions), record(fold=1)]
     for one in ours:
         results.write(one, tmp_path)
     moments, replacing, unlinking = iter(range(100)), os.replace, Path.unlink
@@ -219,7 +225,7 @@ def test_a_pack_that_is_killed_loses_nothing(tmp_path: Path, monkeypatch: pytest
         (lambda text: "[" * 100_000, "damaged, not JSON"),
         (lambda text: "[1, 2]", "expected an object, got a list"),
         (lambda text: '{"records": [3]}', "expected an object, got a int"),
-        (lambda text: '{"ceilings": 1}', "it has no paper, system, .*history"),
+        (lambda text: '{"ceilings": 1}', "it has no corpus, paper, .*history"),
         (lambda text: text.replace('"key"', '"keys"'), "it has no key; "),
         (lambda text: text.replace('"fold": 0', '"fold": "first"'), "fold is 'first'"),
         (lambda text: text.replace('"fold": 0', '"fold": true'), "fold is True"),
@@ -241,6 +247,49 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, damage, message: str
         assert "delete it and run again" in str(error.value)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_flipped_bit_changes_what_is_read(tmp_path: Path, seed: int) -> None:
+    """30 bits of a packed group, each by itself: the file is named, or what is read is what was written."""
+    ours = [record(fold=fold) for fold in range(3)]
+    for one in ours:
+        results.write(one, tmp_path)
+    results.pack(tmp_path)
+    draw, named = np.random.default_rng(seed), 0
+    for _ in range(30):
+        path = next(tmp_path.rglob(["mdre.json", "mdre.npz"][draw.integers(2)]))
+        whole = path.read_bytes()
+        at, bit = draw.integers(len(whole)), draw.integers(8)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        try:
+            found = results.read(tmp_path, predictions=True)
+        except ValueError as error:
+            named += str(error).startswith(str(path.with_suffix("")))
+        else:
+            assert all(same(a, b) for a, b in zip(found, ours, strict=True)), (path.name, at, bit)
+            named += 1
+        path.write_bytes(whole)
+    assert named == 30
+
+
+def test_a_changed_digit_is_found_by_digest_and_by_predictions(tmp_path: Path) -> None:
+    path = results.write(record(), tmp_path)
+    whole = json.loads(path.read_text())
+    for name, value in (("seed", 0), ("history", []), ("parameters", 1235), ("metrics", whole["metrics"] | {"ua": 1})):
+        path.write_text(json.dumps(whole | {name: value}))
+        if whole[name] == value:
+            assert results.read(tmp_path) == [record()]
+            continue
+        with pytest.raises(ValueError, match=r"seed0\.json: it was changed since it was written .* delete it"):
+            results.read(tmp_path)
+    del whole["digest"]  # as in older records
+    for ua in (1, 1.0, whole["metrics"]["ua"] + 1e-5, None, "0.5"):
+        path.write_text(json.dumps(whole | {"metrics": whole["metrics"] | {"ua": ua}}))
+        with pytest.raises(ValueError, match=rf"seed0\.npz: its fold0-seed0 have ua 0.* says {ua}; one was changed"):
+            results.read(tmp_path, predictions=True)
+    path.write_text(json.dumps(whole))
+    assert same(results.read(tmp_path, predictions=True)[0], record())
+
+
 def test_bytes_that_are_not_text_are_named(tmp_path: Path) -> None:
     results.write(record(), tmp_path).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"fold0-seed0\.json: damaged"):
@@ -258,6 +307,18 @@ def test_a_record_copied_to_another_place_is_refused(tmp_path: Path) -> None:
         target.unlink()
 
 
+def test_a_copy_of_results_within_results_does_not_count_twice(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / ".backup", tmp_path / ".ipynb_checkpoints"):
+        results.write(record(), folder)
+    assert results.read(tmp_path) == [record()]  # hidden folders are nobody's results
+    results.write(record(), tmp_path / "backup")
+    with pytest.raises(ValueError, match=r"mdre: not in the same folder of results as .*mdre; one may be a copy"):
+        results.read(tmp_path)
+    assert results.read(tmp_path / "backup") == [record()]
+    (tmp_path / "backup").rename(tmp_path / "spaces")
+    assert results.read(tmp_path) == [record()]
+
+
 def test_a_folder_deep_within_the_results_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = results.write(record(), tmp_path)
     monkeypatch.chdir(path.parent)
@@ -273,6 +334,12 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, field: str, name:
     with pytest.raises(ValueError, match="is no place for results"):
         results.write(record(**{field: name}), tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_fold_is_a_number(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="format code 'd'"):
+        results.write(replace(record(), fold="../../../../../0"), tmp_path / "results")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("variant", ["../../up", "/etc/passwd", "a\nb", "wörter: 5 %", "model={'hidden': 8}"])
@@ -315,6 +382,11 @@ def test_reading_the_wrong_place_or_field_is_told(tmp_path: Path) -> None:
         results.read(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="cannot filter by sytem; a record has paper, system"):
         results.read(tmp_path, sytem="are")
+
+
+def test_predictions_are_numbers() -> None:
+    with pytest.raises(ValueError, match=r"outputs are not numbers \(NaN\) in 1 of 2 rows"):
+        Predictions(["a", "b"], [0, 1], [[0.5, 1.0], [math.nan, 0.0]])
 
 
 def test_predictions_must_fit_their_ids() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import re
@@ -447,9 +446,8 @@ def test_what_to_do_with_them_is_a_word(corpus) -> None:
 
 def test_a_record_of_another_device_is_not_what_was_asked_for(corpus, fits, tmp_path, monkeypatch) -> None:
     wanted = plan(corpus, folds=1)
-    make(wanted, corpus, results_dir=tmp_path / "r")
-    path = tmp_path / "r" / wanted[0].record().path
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"device": "cuda"}))
+    (one,) = make(wanted, corpus, results_dir=tmp_path / "r")
+    results.write(replace(one, device="cuda"), tmp_path / "r")
     assert make([replace(wanted[0], device="auto")], corpus, results_dir=tmp_path / "r")[0].device == "cuda"
     assert make([replace(wanted[0], device="cuda:1")], corpus, results_dir=tmp_path / "r")[0].device == "cuda"
     assert len(fits) == 1
