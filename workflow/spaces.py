@@ -73,7 +73,7 @@ def listed(**wanted: Any) -> list[Recipe]:
     for entry in yaml.safe_load(LIST.read_text(encoding="utf-8")):
         kept, weights = entry.pop("kept", []), entry.pop("weights", False)
         for seed in entry.pop("seeds"):
-            found.append(Recipe(**entry, seed=seed, kept=seed in kept, weights=weights and seed in kept))
+            found.append(Recipe(**entry, seed=seed, kept=seed in kept, weights=weights))
     return [one for one in found if all(getattr(one, key) == value for key, value in wanted.items())]
 
 
@@ -97,10 +97,27 @@ def sentences(name: str) -> list[list[str]]:
     return [words for words, _ in map(speak.words_of, speak.read_sentences(name)) if words]
 
 
+def recipe_of(text: str, name: str, seed: int = 0) -> Recipe:
+    """Return one recipe of the list."""
+    (recipe,) = listed(text=text, name=name, seed=seed)
+    return recipe
+
+
 def read(text: str, name: str, seed: int = 0) -> Space:
     """Return a space that was made."""
-    (recipe,) = listed(text=text, name=name, seed=seed)
-    return vectors.read_vectors(recipe.vectors)
+    return vectors.read_vectors(recipe_of(text, name, seed).vectors)
+
+
+def trained(recipe: Recipe) -> speech2vec.Trained:
+    """Return the encoder of a space: its kept weights, or as it was drawn if it was never trained.
+
+    Raises:
+        FileNotFoundError: if the weights are not there.
+    """
+    settings = speech2vec.Settings(**recipe.settings)
+    if settings.objective == "random":
+        return speech2vec.train(spoken_text(recipe.text), settings, recipe.seed, progress=False)
+    return speech2vec.load(FOLDER / recipe.place.with_suffix(".safetensors"), settings, recipe.seed)
 
 
 def make(recipe: Recipe) -> None:
@@ -113,7 +130,7 @@ def make(recipe: Recipe) -> None:
         **more,
         "seconds": round(time.monotonic() - start),
         "load": os.getloadavg()[0],
-        "code": provenance.code_of(f"serlib.embeddings.{recipe.method}"),
+        "code": provenance.code_of(f"serlib.embeddings.{MODULES.get(recipe.method, recipe.method)}"),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
         "arithmetic": provenance.arithmetic(),
@@ -146,15 +163,23 @@ def _speech2vec(recipe: Recipe) -> tuple[Space, dict]:
     text, settings = spoken_text(recipe.text), speech2vec.Settings(**recipe.settings)
     key = repr((recipe.text, settings, recipe.seed))
     checkpoint = Checkpoint(cache_folder() / "spaces" / recipe.place.with_suffix(".checkpoint"), key)
-    trained = speech2vec.train(text, settings, recipe.seed, checkpoint=checkpoint, progress=sys.stderr.isatty())
+    made = speech2vec.train(text, settings, recipe.seed, checkpoint=checkpoint, progress=sys.stderr.isatty())
     if recipe.weights:
-        speech2vec.save(FOLDER / recipe.place.with_suffix(".safetensors"), trained)
-    space = speech2vec.vectors(trained, text)
+        speech2vec.save(FOLDER / recipe.place.with_suffix(".safetensors"), made)
+    space = speech2vec.vectors(made, text)
     checkpoint.remove()
-    return space, {"history": trained.history, "opening": trained.opening}
+    return space, {"history": made.history, "opening": made.opening}
 
 
-_METHODS = {"word2vec": _word2vec, "counts": _counts, "phones": _phones, "speech2vec": _speech2vec}
+def _centred(recipe: Recipe) -> tuple[Space, dict]:
+    """The vectors of an encoder that was trained for another space, each segment less the mean of its voice."""
+    base = recipe_of(recipe.text, recipe.settings["of"], recipe.seed)
+    return speech2vec.vectors(trained(base), spoken_text(recipe.text), centred=True), {}
+
+
+_METHODS = {"word2vec": _word2vec, "counts": _counts, "phones": _phones, "speech2vec": _speech2vec, "centred": _centred}
+MODULES = {"centred": "speech2vec"}
+"""Modules of serlib.embeddings that methods are in, where they are called otherwise."""
 
 
 def missing(wanted: list[Recipe]) -> list[Recipe]:

@@ -85,9 +85,9 @@ def homophones(source: str) -> list[tuple[str, str]]:
         return sorted(pairs)
     spoken = pronunciations("brown")
     if source == "cmudict":
-        from nltk.data import find
+        from nltk.corpus import cmudict
 
-        known = pronunciation.read_cmudict(str(find("corpora/cmudict")))
+        known = {word: [tuple(one) for one in several] for word, several in cmudict.dict().items()}
         spoken = {word: known[word] for word in spoken if word in known}
     return pronunciation.homophones(spoken)
 
@@ -133,16 +133,12 @@ def _encoders() -> list[Job]:
     return [{"text": one.text, "space": one.name, "seed": one.seed} for one in found]
 
 
-def _trained(job: Job) -> speech2vec.Trained:
-    (recipe,) = spaces.listed(text=job["text"], name=job["space"], seed=job["seed"])
-    settings = speech2vec.Settings(**recipe.settings)
-    if settings.objective == "random":
-        return speech2vec.train(spaces.spoken_text(job["text"]), settings, job["seed"], progress=False)
-    return speech2vec.load(spaces.FOLDER / recipe.place.with_suffix(".safetensors"), settings, job["seed"])
+def _named(job: Job) -> Row:
+    return {"text": job["text"], "name": job["space"], "seed": job["seed"]}
 
 
 def _told(job: Job) -> list[Row]:
-    return [speech2vec.told(_trained(job), spaces.spoken_text(job["text"]))]
+    return [speech2vec.told(spaces.trained(spaces.recipe_of(**_named(job))), spaces.spoken_text(job["text"]))]
 
 
 SEGMENTS = 4_000
@@ -150,7 +146,7 @@ SEGMENTS = 4_000
 
 
 def _voices(job: Job) -> list[Row]:
-    trained = _trained(job)
+    trained = spaces.trained(spaces.recipe_of(**_named(job)))
     text = speech2vec.prepared(spaces.spoken_text(job["text"]), trained.settings)
     chosen = np.sort(np.random.default_rng(0).choice(len(text), min(SEGMENTS, len(text)), replace=False))
     text = text.chosen(chosen)

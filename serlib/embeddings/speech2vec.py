@@ -450,25 +450,37 @@ def segments(model: Speech2Vec, text: SpokenText) -> Iterator[np.ndarray]:
         yield _encode(model, words, torch.arange(len(starts) - 1)).numpy()
 
 
-def vectors(trained: Trained, text: SpokenText) -> Space:
+def vectors(trained: Trained, text: SpokenText, centred: bool = False) -> Space:
     """Return the vector of each word: the mean over all its spoken segments.
 
     Args:
         trained: what `train` returned.
         text: as `train` took it.
+        centred: take from each segment the mean of its voice before. Without that, the
+            mean of a rare word is for the most part that of the voices which happened
+            to say it.
 
     Raises:
         ValueError: as `train`.
     """
     settings, text = trained.settings, prepared(text, trained.settings)
-    sums = np.zeros((len(text.vocabulary), settings.dims))
+    words, voices = len(text.vocabulary), len(text.speakers)
+    sums, of_voices = (
+        np.zeros((words, settings.dims)),
+        np.zeros((voices, settings.dims)),
+    )
     first = 0
     with reproducible(trained.seed):
         for block in segments(trained.model, text):
-            labels = text.labels[first : first + len(block)]
-            np.add.at(sums, labels, block)
+            rows = slice(first, first + len(block))
+            np.add.at(sums, text.labels[rows], block)
+            np.add.at(of_voices, text.voices[rows], block)
             first += len(block)
-    rows = (sums / text.counts[:, None]).astype(np.float32)
+    counts = np.zeros((words, voices))
+    np.add.at(counts, (text.labels, text.voices), 1)
+    if centred:
+        sums -= counts @ (of_voices / counts.sum(axis=0).clip(min=1)[:, None])
+    rows = (sums / counts.sum(axis=1, keepdims=True)).astype(np.float32)
     return Space(text.vocabulary, rows)
 
 

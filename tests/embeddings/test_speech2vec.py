@@ -192,6 +192,13 @@ def test_vectors_are_means_over_segments_a_block_at_a_time(monkeypatch: pytest.M
         with torch.no_grad():
             rows = torch.cat([trained.model(one, torch.tensor([len(one)])) for one in heard])
         np.testing.assert_allclose(space[word], rows.mean(dim=0), atol=1e-5)
+    every = np.concatenate(list(speech2vec.segments(trained.model, spoken)))
+    means = np.stack([every[spoken.voices == voice].mean(axis=0) for voice in (0, 1)])
+    centred = vectors(trained, spoken, centred=True)
+    for number, word in enumerate(spoken.vocabulary):
+        own = spoken.labels == number
+        expected = (every[own] - means[spoken.voices[own]]).mean(axis=0)
+        np.testing.assert_allclose(centred[word], expected, atol=1e-5)
 
 
 def test_the_random_encoder_is_not_trained_and_one_word_alone_is_enough() -> None:
