@@ -89,7 +89,11 @@ def replay() -> int:
     """Measure again what takes seconds, and compare; return how many rows differ."""
     failed = compared = 0
     start = time.monotonic()
+    absent = missing()
     for name, plan in STUDIES.items():
+        if name in absent:
+            print(f"study {name} is missing, make records makes it")
+            continue
         study = studies.read(name, RESULTS)
         same = study.about["arithmetic"] == provenance.arithmetic()
         for job in filter(plan.replayed, plan.jobs()):
