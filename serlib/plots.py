@@ -356,6 +356,38 @@ def differences(gaps: Mapping[str, Interval], *, title: str, xlabel: str) -> Fig
     return figure
 
 
+def crosses(
+    table: pd.DataFrame, x: str, y: str, axes: Axes, names: Mapping[str, str]
+) -> None:
+    """Draw one point per row of a study, with the intervals of two measures.
+
+    Args:
+        table: of a study, indexed by what is named; a measure's interval is in the
+            columns `x low` and `x high`.
+        x, y: the two measures.
+        axes: where to draw; zero is marked on both.
+        names: row to its name in the legend. A name has the same look in every panel
+            that is given the same names; those without a row are left out.
+    """
+    for number, (row, name) in enumerate(names.items()):
+        if row not in table.index:
+            continue
+        low, value, high = (
+            table.loc[row, [f"{x}{end}", f"{y}{end}"]].to_numpy(float)
+            for end in (" low", "", " high")
+        )
+        errors = np.stack([value - low, high - value], axis=1)[:, :, None]
+        look = {
+            "fmt": "os^Dvp*X"[number % 8],
+            "color": f"C{number % 5}",
+            "markersize": 6,
+        }
+        axes.errorbar(*value, xerr=errors[0], yerr=errors[1], label=name, **look)
+    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.axvline(0, color=INK, linewidth=0.6)
+    axes.set(xlabel=x, ylabel=y)
+
+
 def learning(history: pd.DataFrame, title: str) -> Figure:
     """Draw training and development loss over updates, one thin line per run.
 
