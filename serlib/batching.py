@@ -221,6 +221,48 @@ class Dataset:
             torch.tensor([self._rows[id] for id in ids], dtype=torch.int64)
         )
 
+    def cut(self, steps: int) -> Dataset:
+        """Return the items cut into sequences, sharing storage.
+
+        Args:
+            steps: of a sequence; the last one of an item may have fewer.
+
+        Returns:
+            a dataset whose ids say which steps of which item a sequence is, such as
+            `Train_01[300:600]`.
+
+        Raises:
+            ValueError: if the targets are no curves, or a feature has not one step for
+                each of theirs.
+        """
+        if steps < 1 or not self.curves:
+            found = "curves" if self.curves else "classes"
+            raise ValueError(
+                f"sequences of {steps} steps of {found}: expected one step or more, of"
+                " curves"
+            )
+        whole = self.targets.lengths
+        for name, ragged in self.sequences.items():
+            if not torch.equal(ragged.lengths, whole):
+                raise ValueError(
+                    f"{name} cannot be cut with the curves: expected as many steps"
+                )
+        rows = torch.arange(len(self)).repeat_interleave(-(-whole // steps))
+        first = torch.cat([torch.arange(0, n, steps) for n in whole.tolist()])
+        after = torch.minimum(first + steps, whole[rows])
+        bounds = zip(rows.tolist(), first.tolist(), after.tolist(), strict=True)
+
+        def part(ragged: Ragged) -> Ragged:
+            starts = ragged.starts[rows.to(self.device)] + first.to(self.device)
+            return Ragged(ragged.flat, starts, after - first)
+
+        return Dataset(
+            [f"{self.ids[row]}[{a}:{b}]" for row, a, b in bounds],
+            part(self.targets),
+            {name: part(ragged) for name, ragged in self.sequences.items()},
+            {n: tensor[rows.to(self.device)] for n, tensor in self.vectors.items()},
+        )
+
     def to(self, device: torch.device | str) -> Dataset:
         """Return a copy on `device`."""
         return replace(

@@ -70,7 +70,7 @@ class Source:
     def table(self, feature: str) -> Mapping[str, np.ndarray]:
         """Return a feature of every item."""
         where = {"cache": self.cache, "progress": self.progress}
-        return self._keep(feature, None, lambda: extract(self.corpus, feature, **where))
+        return self.keep(feature, None, lambda: extract(self.corpus, feature, **where))
 
     def tokens(self) -> Mapping[str, list[str]]:
         """Return the tokens of every item."""
@@ -83,9 +83,12 @@ class Source:
         last settings is kept.
         """
         made = lambda: {item.id: make(item) for item in self.corpus}  # noqa: E731
-        return self._keep(kind, settings, made)
+        return self.keep(kind, settings, made)
 
-    def _keep(self, kind: str, settings: Any, make: Callable[[], Any]) -> Any:
+    def keep(self, kind: str, settings: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` makes; of each kind, what was made with the last settings
+        is kept.
+        """
         if kind not in self._kept or self._kept[kind][0] != settings:
             self._kept[kind] = settings, make()
         return self._kept[kind][1]
@@ -166,18 +169,54 @@ class Waveform(Input):
 
 
 @dataclass(frozen=True)
-class Words(Input):
-    """The tokens of the text, numbered; (tokens,) int64.
-
-    The vocabulary is that of the training part, unless `settings.vocabulary` is
-    `corpus`. A text without a token is a single unknown word.
+class Vectored(Input):
+    """An input of words that have vectors, or may have.
 
     Attributes:
-        vectors: what words start from, see `Settings.vectors`; None for what the
-            settings say.
+        vectors: of words, see `Settings.vectors`; None for what the settings say.
     """
 
     vectors: str | Path | Mapping[str, np.ndarray] | None = None
+
+    def find(
+        self, source: Source, settings: Settings
+    ) -> Mapping[str, np.ndarray] | str | None:
+        """Return the vectors that there are for the corpus's words: token to vector, or
+        `word2vec` where each fold has its own, or None where words start at random.
+
+        Raises:
+            FileNotFoundError, ValueError: as `read_vectors`.
+        """
+        wanted = settings.vectors if self.vectors is None else self.vectors
+        if isinstance(wanted, str) and wanted == "glove":
+            wanted = cache_folder() / GLOVE
+            if not wanted.is_file():
+                log.warning("words start at random: no GloVe vectors in %s", wanted)
+                return None
+        if isinstance(wanted, str) and wanted in ("random", WORD2VEC):
+            return None if wanted == "random" else WORD2VEC
+        words = self.words(source)
+        if isinstance(wanted, Mapping):
+            return {word: wanted[word] for word in sorted(words) if word in wanted}
+        return read_vectors(wanted, words, self.dims(settings))
+
+    def words(self, source: Source) -> set[str]:
+        """Return the words of the corpus that vectors are looked up for."""
+        return {word for tokens in source.tokens().values() for word in tokens}
+
+    def dims(self, settings: Settings) -> int:
+        """Return how many numbers a vector has."""
+        return settings.model["embedding"]
+
+
+@dataclass(frozen=True)
+class Words(Vectored):
+    """The tokens of the text, numbered; (tokens,) int64.
+
+    The vocabulary is that of the training part, unless `settings.vocabulary` is
+    `corpus`. A text without a token is a single unknown word. Its vectors are what
+    words start from.
+    """
 
     def fit(self, source: Source, train: Sequence[str], settings: Settings) -> Fitted:
         if settings.vocabulary not in ("train", "corpus"):
@@ -200,28 +239,6 @@ class Words(Input):
             return numbers[: settings.max_tokens] if len(numbers) else unknown
 
         return Fitted(encode, vocabulary, vectors)
-
-    def find(
-        self, source: Source, settings: Settings
-    ) -> Mapping[str, np.ndarray] | str | None:
-        """Return the vectors that there are for the corpus's words: token to vector, or
-        `word2vec` where each fold has its own, or None where words start at random.
-
-        Raises:
-            FileNotFoundError, ValueError: as `read_vectors`.
-        """
-        wanted = settings.vectors if self.vectors is None else self.vectors
-        if isinstance(wanted, str) and wanted == "glove":
-            wanted = cache_folder() / GLOVE
-            if not wanted.is_file():
-                log.warning("words start at random: no GloVe vectors in %s", wanted)
-                return None
-        if isinstance(wanted, str) and wanted in ("random", WORD2VEC):
-            return None if wanted == "random" else WORD2VEC
-        words = {word for tokens in source.tokens().values() for word in tokens}
-        if isinstance(wanted, Mapping):
-            return {word: wanted[word] for word in sorted(words) if word in wanted}
-        return read_vectors(wanted, words, settings.model["embedding"])
 
 
 @dataclass(frozen=True)
@@ -304,7 +321,7 @@ def digest(vectors: Mapping[str, np.ndarray] | str | None) -> Any:
     if vectors is None:
         return None
     if isinstance(vectors, str):
-        return word2vec.settings()
+        return word2vec.settings() if vectors == WORD2VEC else vectors
     total = hashlib.blake2b(digest_size=16)
     for word in sorted(vectors):
         row = np.asarray(vectors[word], dtype=np.float32)

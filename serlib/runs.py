@@ -33,12 +33,12 @@ from serlib.determinism import find_device, reproducible
 from serlib.embeddings.vectors import rows_for
 from serlib.features import FEATURES
 from serlib.features.text import Vocabulary
-from serlib.inputs import Source, Words
+from serlib.inputs import Source, Vectored
 from serlib.models.system import System
 from serlib.progress import Progress
 from serlib.protocols import PROTOCOLS, Split
 from serlib.results import Predictions, Record
-from serlib.settings import Settings, Sizes
+from serlib.settings import ADDED, Settings, Sizes
 from serlib.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -210,8 +210,8 @@ def plan(
         protocol: key of `serlib.protocols.PROTOCOLS`; by default the paper's own.
         profile: `quick` or `paper`.
         variant: a key of the paper's `VARIANTS`; empty for the defaults.
-        overrides: fields of Settings to replace, of `model` only the options named; the
-            variant is then named after them unless it has a name.
+        overrides: fields of Settings to replace, of `model` and `inputs` only the
+            options named; the variant is then named after them unless it has a name.
         seeds, folds: None for what the profile says, n for the first n, or a list of
             the very ones; either may be text, as from a command line.
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
@@ -240,7 +240,7 @@ def plan(
         )
     vectors, source = None, Source(corpus)
     for one in chosen.inputs.values():
-        if isinstance(one, Words):
+        if isinstance(one, Vectored):
             vectors = one.find(source, settings)
     used = {n: FEATURES[n] for n in inputs.features_of(chosen.inputs.values())}
     facts = {
@@ -366,8 +366,9 @@ def prepare(run: Run, corpus: Corpus | Source) -> Fold:
     items = [source.corpus[id] for id in (*split.train, *split.dev, *split.test)]
     arrays, vocabulary, vectors = {}, None, None
     for name, one in system.inputs.items():
-        if isinstance(one, Words):
-            one = Words("random" if run.vectors is None else run.vectors)
+        if isinstance(one, Vectored):
+            known = "random" if run.vectors is None else run.vectors
+            one = replace(one, vectors=known)
         fitted = one.fit(source, split.train, settings)
         arrays[name] = {item.id: fitted.encode(item) for item in items}
         if fitted.vocabulary is not None:
@@ -378,6 +379,8 @@ def prepare(run: Run, corpus: Corpus | Source) -> Fold:
     if device.type != "cuda" or data.bytes < torch.cuda.mem_get_info(device)[0] / 2:
         data = data.to(device)
     parts = [data.select(part) for part in (split.train, split.dev, split.test)]
+    if settings.sequence is not None:
+        parts[0] = parts[0].cut(settings.sequence)
     words = 0 if vocabulary is None else len(vocabulary)
     sizes = Sizes(data.dims, words, outputs=len(task.outputs))
     known = (sizes, vocabulary, vectors, device)
@@ -485,8 +488,8 @@ def settings_of(
     Args:
         system: the system.
         profile: `quick` or `paper`.
-        overrides: fields of Settings, one mapping after the other; `model` is a mapping
-            of which only the options named are replaced.
+        overrides: fields of Settings, one mapping after the other; `model` and `inputs`
+            are mappings of which only the options named are replaced.
 
     Raises:
         ValueError: for an unknown profile or field.
@@ -499,8 +502,8 @@ def settings_of(
                 f"no setting is called {', '.join(unknown)}; expected some of"
                 f" {', '.join(names)}"
             )
-        if "model" in changes:
-            changes["model"] = {**settings.model, **changes["model"]}
+        for name in changes.keys() & {"model", "inputs"}:
+            changes[name] = {**getattr(settings, name), **changes[name]}
         settings = replace(settings, **changes)
     return settings
 
@@ -508,15 +511,18 @@ def settings_of(
 def described(
     settings: Settings, vectors: Mapping[str, np.ndarray] | str | None = None
 ) -> dict[str, Any]:
-    """Return the settings that matter to one run, in JSON's types.
+    """Return the settings that matter to one run, in JSON's types; without those of
+    `ADDED` that have their default.
 
     Args:
         settings: of the run.
         vectors: what words start from, as `Words.find` gives it.
     """
     told = vars(settings) | {"vectors": inputs.digest(vectors)}
-    several = ("folds", "seeds")
-    return results.plain({k: v for k, v in told.items() if k not in several})
+    usual = vars(Settings())
+    unused = {name for name in ADDED if told[name] == usual[name]}
+    unused |= {"folds", "seeds"}
+    return results.plain({k: v for k, v in told.items() if k not in unused})
 
 
 def choose(
@@ -716,7 +722,7 @@ def _make(
         **vars(fitted),
         **outcome,
         synthetic=corpus.synthetic,
-        sizes={part: len(getattr(fold, part)) for part in ("train", "dev", "test")},
+        sizes={p: len(getattr(fold.split, p)) for p in ("train", "dev", "test")},
         parameters=training.parameters(model),
         wall_time=earlier + time.perf_counter() - start,
         device=fold.device.type,

@@ -32,6 +32,13 @@ class Sizes:
     outputs: int = 4
 
 
+ADDED = ("clip_norm", "sequence", "inputs")
+"""Settings that there were not always. Where one has its default, a run is what it was
+without it: it is left out of what is told of the run, and so out of its key. A further
+setting belongs here, with a default that changes nothing.
+"""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to train, and how large; one per profile. `model` holds what `System.build`
@@ -47,11 +54,16 @@ class Settings:
             decay n).
         clip_value: gradients are clipped element-wise to ±clip_value; None for no
             clipping.
+        clip_norm: gradients of all parameters together are shortened to this length if
+            they are longer; None for no such clipping.
         check_every: epochs between two looks at the development set.
         patience: looks without a lower development loss before training stops.
         loss: name of one of the task's losses, for classes `softmax` (equation 2 of
             yoon2018) or `sigmoid` (one binary loss per class).
         max_frames, max_tokens: longer sequences are cut.
+        sequence: recordings of the training part are cut into sequences of so many
+            labels, the last of each may have fewer; None trains on whole items. Nothing
+            else is cut: what is told of the others is told of the whole.
         frame_stride: mean over this many consecutive frames; 1 keeps every frame.
         standardise: scale acoustic features by the training folds' mean and deviation;
             yoon2018's code takes them raw.
@@ -70,6 +82,7 @@ class Settings:
             that, and another number of threads rounds differently.
         folds, seeds: how many of each are run when the caller does not say; None for
             all folds. No single run depends on them.
+        inputs: options of inputs that take some, see `serlib.recordings.Options`.
         model: keyword arguments of `System.build`.
     """
 
@@ -80,11 +93,13 @@ class Settings:
     weight_decay: float = 0.0
     decay: float = 0.0
     clip_value: float | None = 10.0
+    clip_norm: float | None = None
     check_every: float = 0.3
     patience: int = 8
     loss: str = "softmax"
     max_frames: int = 750
     max_tokens: int = 128
+    sequence: int | None = None
     frame_stride: int = 1
     standardise: bool = True
     vocabulary: str = "train"
@@ -93,4 +108,5 @@ class Settings:
     threads: int = 1
     folds: int | None = None
     seeds: int = 10
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)

@@ -95,7 +95,7 @@ def sigmoid_loss(output: Tensor, target: Tensor, lengths: Tensor | None = None):
 
 
 def concordance_loss(output: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
-    """1 - CCC, averaged over dimensions (tzirakis2021, equations 8 and 9).
+    """1 - CCC, averaged over dimensions (tzirakis2021, equation 8 and section 5.2).
 
     The coefficient of a dimension is over all real steps of the batch together.
 
@@ -103,6 +103,21 @@ def concordance_loss(output: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
         output, target: (batch, steps, dimensions).
         lengths: (batch,) real steps of each.
     """
+    return _concordance_losses(output, target, lengths).mean()
+
+
+def divided_loss(output: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+    """1 - CCC of the first dimension, plus a half of the second's, plus a third of the
+    third's: what tzirakis2021's released code trains on, where the paper has the three
+    "contributing equally". Arguments as for `concordance_loss`.
+    """
+    losses = _concordance_losses(output, target, lengths)
+    number = torch.arange(len(losses), device=losses.device)
+    return (losses / (number + 1)).sum()
+
+
+def _concordance_losses(output: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+    """1 - CCC of each dimension, (dimensions,)."""
     steps = torch.arange(output.shape[1], device=output.device)
     inside = steps < lengths.to(output.device)[:, None]
     x, y = target[inside], output[inside]  # (all steps, dimensions)
@@ -110,7 +125,7 @@ def concordance_loss(output: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     covariance = ((x - x_mean) * (y - y_mean)).mean(0)
     apart = x.var(0, correction=0) + y.var(0, correction=0)
     apart = apart + (x_mean - y_mean).square()
-    return (1 - 2 * covariance / apart.clamp(min=1e-8)).mean()
+    return 1 - 2 * covariance / apart.clamp(min=1e-8)
 
 
 class _Classes(Task):
@@ -146,7 +161,7 @@ class _Classes(Task):
 
 class _Continuous(Task):
     name = "continuous"
-    losses: ClassVar = {"concordance": concordance_loss}
+    losses: ClassVar = {"concordance": concordance_loss, "divided": divided_loss}
 
     def select(self, corpus: Corpus) -> Corpus:
         chosen = [one.id for one in corpus.recordings if one.labels is not None]

@@ -183,6 +183,8 @@ def _updates(
             loss.backward()
             if settings.clip_value is not None:
                 nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
+            if settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimiser.step()
             course.step += 1
             yield loss.detach()
@@ -318,8 +320,9 @@ def _check_finite(losses: list[float], first: int, settings: Settings) -> None:
             raise FloatingPointError(
                 f"the loss is {loss} at update {step}. Likely causes: a learning rate"
                 f" that is too high (it is {settings.learning_rate}), gradients that"
-                f" are not clipped (clip_value is {settings.clip_value}), features of"
-                f" very different size (standardise is {settings.standardise})"
+                f" are not clipped (clip_value is {settings.clip_value}, clip_norm"
+                f" {settings.clip_norm}), features of very different size (standardise"
+                f" is {settings.standardise})"
             )
 
 

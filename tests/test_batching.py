@@ -186,3 +186,31 @@ def test_broken_features_are_named():
         Dataset.build([], [], {"mfcc": {}})
     with pytest.raises(KeyError, match="nobody"):
         random_dataset([3], [2]).select(["nobody"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(1, 14), st.booleans())
+def test_curves_are_cut_into_sequences_that_are_the_whole_again(lengths, steps, reverse):
+    ids = [f"r{row}" for row in range(len(lengths))]
+    curves = {i: np.random.default_rng(n).normal(size=(n, 3)).astype("f4") for i, n in zip(ids, lengths, strict=True)}
+    mean = {i: curve.mean(0) for i, curve in curves.items()}
+    data = Dataset.build(ids, list(curves.values()), {"sound": {i: c * 2 for i, c in curves.items()}, "mean": mean})
+    order = ids[::-1] if reverse else ids
+    cut = data.select(order).cut(steps)
+    expected = [(i, a, min(a + steps, len(curves[i]))) for i in order for a in range(0, len(curves[i]), steps)]
+    assert cut.ids == [f"{i}[{a}:{b}]" for i, a, b in expected]
+    for row, (i, a, b) in enumerate(expected):
+        batch = cut.batch(torch.tensor([row]))
+        assert np.array_equal(batch.targets[0], curves[i][a:b]) and batch.lengths["targets"].tolist() == [b - a]
+        assert np.array_equal(batch["sound"][0], curves[i][a:b] * 2) and np.array_equal(batch["mean"][0], mean[i])
+    assert cut.targets.flat.data_ptr() == data.targets.flat.data_ptr()
+
+
+def test_what_cannot_be_cut_is_named():
+    curves = [np.zeros((4, 3), "f4")]
+    with pytest.raises(ValueError, match="sequences of 2 steps of classes: expected one step or more, of curves"):
+        random_dataset([3], [2]).cut(2)
+    with pytest.raises(ValueError, match="sequences of 0 steps of curves"):
+        Dataset.build(["a"], curves, {}).cut(0)
+    with pytest.raises(ValueError, match="mfcc cannot be cut with the curves: expected as many steps"):
+        Dataset.build(["a"], curves, {"mfcc": {"a": np.zeros((5, 2), "f4")}}).cut(2)

@@ -254,6 +254,7 @@ def test_a_digest_stands_for_vectors():
     one, other = {"a": np.ones(2), "b": np.zeros(2)}, {"a": np.zeros(2), "b": np.ones(2)}
     assert digest(one) == digest(dict(reversed(one.items()))) != digest(other)
     assert digest(None) is None and digest("word2vec")["word2vec"]["window"] == 5
+    assert digest("zeros") == "zeros"
 
 
 # Sound

@@ -19,6 +19,7 @@ from serlib.features import FEATURES, UNK
 from serlib.models.yoon2018 import SYSTEMS, VARIANTS
 from serlib.protocols import PROTOCOLS
 from serlib.results import Record
+from serlib.settings import ADDED, Settings
 
 WORDS = {"angry": "furious", "happy": "lovely", "neutral": "table", "sad": "lonely"}
 TINY = {"epochs": 6, "batch_size": 16, "learning_rate": 0.01, "frame_stride": 1, "model": {"hidden": 8}}
@@ -573,3 +574,20 @@ def test_all_the_way_from_waveforms_and_recognised_text(synthetic, tmp_path) -> 
     assert sum(record.sizes.values()) == len(synthetic)
     assert 0 < record.metrics["loss"] < 3
     assert [path.name for path in tmp_path.iterdir()] == ["synthetic"]
+
+
+def test_a_setting_that_was_added_later_leaves_older_keys_as_they_were(corpus):
+    usual = set(vars(Settings())) - {"folds", "seeds"} - set(ADDED)
+    assert set(runs.described(Settings())) == usual
+    others = {"clip_norm": 5.0, "sequence": 300, "inputs": {"rate": 8_000}}
+    assert set(others) == set(ADDED)
+    keys = {runs.plan("yoon2018", "are", corpus, folds=1, seeds=1)[0].key}
+    for name, value in others.items():
+        assert runs.described(Settings(**{name: value}))[name] == value
+        keys.add(runs.plan("yoon2018", "are", corpus, folds=1, seeds=1, overrides={name: value})[0].key)
+    assert len(keys) == 1 + len(others)
+
+
+def test_options_of_inputs_are_replaced_one_by_one():
+    settings = runs.settings_of(SYSTEMS["are"], "quick", {"inputs": {"rate": 1, "dims": 2}}, {"inputs": {"dims": 3}})
+    assert settings.inputs == {"rate": 1, "dims": 3}

@@ -107,6 +107,23 @@ def test_gradients_are_clipped_element_by_element():
     assert seen[1] == [pytest.approx(7500), pytest.approx(0.75)]
 
 
+def test_gradients_are_shortened_together():
+    class Steep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = (nn.Parameter(torch.zeros(1)) for _ in range(2))
+
+        def forward(self, batch):
+            slope = 40 * self.first + 30 * self.second  # a gradient of 30 and 22.5, after softmax over four
+            return functional.one_hot(batch.targets, 4) * -slope
+
+    for norm, expected in ((5.0, [4.0, 3.0]), (50.0, [30.0, 22.5]), (None, [30.0, 22.5])):
+        model = Steep()
+        settings = Settings(epochs=1, batch_size=4, check_every=1.0, clip_value=None, clip_norm=norm)
+        fit(model, numbers(4), numbers(4), settings)
+        assert [p.grad.item() for p in model.parameters()] == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_given_number_of_looks_is_the_beginning_of_the_whole():
     settings = Settings(epochs=100, batch_size=4, check_every=0.5, patience=9)
     losses = [1 / look for look in range(1, 30)]
