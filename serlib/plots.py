@@ -231,6 +231,80 @@ def alignment(
     axes.set_yticklabels(words, fontsize=9)
 
 
+def mapped(
+    source: np.ndarray,
+    target: np.ndarray,
+    pairs: Mapping[int, int],
+    axes: Axes,
+    title: str,
+) -> None:
+    """Draw one cloud of words over another, and a line from where some words are to
+    where they belong.
+
+    Args:
+        source, target: (words, 2) each, on the same two axes.
+        pairs: source word to target word, of the words to mark.
+        axes: where to draw.
+        title: what to see.
+    """
+    axes.scatter(*target.T, s=4, color=INK, alpha=0.5, label="target")
+    axes.scatter(*source.T, s=4, color=ACCENT, alpha=0.5, label="mapped source")
+    for word, place in pairs.items():
+        axes.plot(*zip(source[word], target[place], strict=True), color=SECOND)
+        axes.plot(*source[word], "o", color=SECOND, markersize=6)
+    axes.set(title=title, xlabel="axis 1 (cosine)", ylabel="axis 2 (cosine)")
+    axes.label_outer()
+
+
+def histories(
+    runs: Sequence[np.ndarray],
+    marked: Sequence[bool],
+    axes: Axes,
+    title: str,
+    start: int = 0,
+) -> None:
+    """Draw one thin line per run over its epochs, and a thick one for those marked.
+
+    Args:
+        runs: (epochs,) each.
+        marked: whether to mark each.
+        axes: where to draw.
+        title: what is drawn, with its unit.
+        start: number of the first epoch.
+    """
+    for values, strong in zip(runs, marked, strict=True):
+        style = {"color": ACCENT if strong else SECOND, "linewidth": 1 + strong}
+        axes.plot(start + np.arange(len(values)), values, **style)
+    axes.set_title(title, fontsize=10.5)
+    axes.set_xlabel("epoch")
+    axes.label_outer()
+
+
+def successes(tries: pd.DataFrame, panels: Sequence[Axes], name: str) -> None:
+    """Draw how many seeds succeed, over noise and dimensions, a panel per size.
+
+    Args:
+        tries: a row per seed: `words`, `noise`, `dims`, and `succeeded`, which is None
+            where nothing could be found; that is drawn as a dash.
+        panels: where to draw, one for each number of words.
+        name: of the way, for the titles.
+    """
+    by_words = tries.astype({"succeeded": float}).groupby("words")
+    for axes, (words, own) in zip(panels, by_words, strict=True):
+        seeds = own.groupby(["noise", "dims"])["succeeded"]
+        counts = seeds.sum(min_count=1).unstack()  # nan: nothing to find
+        axes.imshow(counts, cmap=SHADES, vmin=0, vmax=seeds.size().max(), aspect="auto")
+        for (row, column), count in np.ndenumerate(counts.to_numpy()):
+            said = "–" if np.isnan(count) else f"{count:.0f}"
+            colour = "white" if count > 5 else INK
+            axes.text(column, row, said, ha="center", va="center", color=colour)
+        axes.set(xticks=range(counts.shape[1]), xticklabels=counts.columns)
+        axes.set(yticks=range(counts.shape[0]), yticklabels=counts.index)
+        axes.set(xlabel="dimensions", ylabel="noise")
+        axes.set_title(f"{name}\n{words:,} words", fontsize=10)
+        axes.label_outer()
+
+
 def waveform(
     samples: np.ndarray,
     rate: int,
