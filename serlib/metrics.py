@@ -143,7 +143,7 @@ def concordance(labels: ArrayLike, predictions: ArrayLike) -> float:
     return float(_concordance(_six_sums(x[:, None], y[:, None]))[0])
 
 
-def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
+def wilson(successes: float, total: float, level: float = 0.95) -> Interval:
     """Wilson's score interval for a proportion, such as an accuracy on one test set.
 
     The proportions p that a score test would not reject: |estimate - p| <= z sqrt(p (1
@@ -166,7 +166,7 @@ def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
             f"expected 0 <= successes <= total and total > 0, got {successes} of"
             f" {total}"
         )
-    z2 = NormalDist().inv_cdf(0.5 + _checked(level) / 2) ** 2
+    z2 = NormalDist().inv_cdf(0.5 + checked(level) / 2) ** 2
     p = successes / total
     centre = (p + z2 / (2 * total)) / (1 + z2 / total)
     half = math.sqrt(z2 * (p * (1 - p) / total + z2 / (4 * total**2))) / (
@@ -202,7 +202,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if values.size < 3:
         return Interval(math.nan, math.nan, mean)
     half = float(
-        stats.t.ppf(0.5 + _checked(level) / 2, values.size - 1) * stats.sem(values)
+        stats.t.ppf(0.5 + checked(level) / 2, values.size - 1) * stats.sem(values)
     )
     return Interval(mean - half, mean + half, mean)
 
@@ -262,7 +262,8 @@ def paired_bootstrap(
     Returns:
         the interval of the difference, and the two-sided p-value: twice the share of
         resamples in which the difference is zero or has the other sign. It is about
-        1 - level, or lower, where the interval leaves zero out.
+        1 - level, or lower, where the interval leaves zero out, but never below the
+        least that a sign test could say: 1 of one item, 1/2 of two speakers.
 
     Raises:
         ValueError: as `bootstrap`.
@@ -272,7 +273,8 @@ def paired_bootstrap(
     values, estimate = first - second, measure.value(total[0]) - measure.value(total[1])
     low, high = _percentiles(values, level)
     tail = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
-    p = min(1.0, 2 * (tail + 1) / (samples + 1))
+    drawn = len(np.asarray(a)) if groups is None else len(set(groups))
+    p = min(1.0, max(2 * (tail + 1) / (samples + 1), 2.0 ** (1 - drawn)))
     return Interval(low, high, float(estimate)), p
 
 
@@ -307,6 +309,8 @@ def classification_measures(classes: int) -> Mapping[str, Measure]:
 
     def statistics(target: np.ndarray, output: np.ndarray) -> np.ndarray:
         target, output = np.asarray(target), np.asarray(output)
+        if wrong := np.isnan(output).sum():
+            raise ValueError(f"{wrong} of {output.size} outputs are no numbers (NaN)")
         predicted = output.argmax(axis=-1) if output.ndim > target.ndim else output
         return np.eye(classes**2)[target * classes + predicted]
 
@@ -432,12 +436,13 @@ def _sum_by(statistics: np.ndarray, member: np.ndarray, groups: int) -> np.ndarr
 
 
 def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
-    tail = (1 - _checked(level)) / 2
+    tail = (1 - checked(level)) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _checked(level: float) -> float:
+def checked(level: float) -> float:
+    """Return a confidence level; raise ValueError if it is none."""
     if not 0 < level < 1:
         raise ValueError(
             f"expected a confidence level between 0 and 1, such as 0.95; got {level}"

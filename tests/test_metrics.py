@@ -132,6 +132,23 @@ def test_broken_input_is_named() -> None:
         metrics.paired_bootstrap(ua, two, two[:1])
 
 
+def test_outputs_that_are_no_numbers_have_no_class() -> None:
+    for measure in CLASSES.measures.values():
+        with pytest.raises(ValueError, match=r"4 of 8 outputs are no numbers \(NaN\)"):
+            measure.statistics([0, 0], [[0.5, 0.1, 0.2, 0.2], [math.nan] * 4])
+
+
+@pytest.mark.parametrize(("groups", "least"), [(1, 1), (2, 1 / 2), (5, 1 / 16), (40, 2 / 2001)])
+def test_few_items_or_groups_cannot_have_a_small_p(groups: int, least: float) -> None:
+    ua, labels = CLASSES.measures["ua"], np.tile([0, 1], groups)
+    right, wrong = ua.statistics(labels, labels), ua.statistics(labels, 1 - labels)
+    people = np.repeat(np.arange(groups), 2)
+    if groups > 1:
+        assert metrics.paired_bootstrap(ua, right, wrong, groups=people) == (metrics.Interval(1, 1, 1), least)
+    few = slice(groups)
+    assert metrics.paired_bootstrap(ua, right[few], wrong[few])[1] == least
+
+
 def slow_concordance(x: np.ndarray, y: np.ndarray) -> float:
     """tzirakis2021, equation 8, one frame after the other."""
     n = len(x)
