@@ -25,6 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from serlib import files
+from serlib import progress as bars
 
 log = logging.getLogger(__name__)
 
@@ -220,6 +221,8 @@ def put(new: Path, out: Path) -> None:
     with writing(out):
         if out.is_symlink():
             out.unlink()
+        elif out.exists():
+            out.rmdir()
         new.rename(out)
 
 
@@ -244,7 +247,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def bar(title: str, total: int, progress: bool) -> tqdm:
     """Return a progress bar in bytes, with speed and time left."""
-    return tqdm(desc=title, total=total, unit="B", unit_scale=True, disable=not progress, leave=False)
+    return bars.bar(progress, desc=title, total=total, unit="B", unit_scale=True, leave=False)
 
 
 def command(parser: argparse.ArgumentParser, fetch: Callable[..., Path], arguments: list[str] | None = None) -> int:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import pickle
 import re
 import sys
 from collections import defaultdict
@@ -23,17 +24,20 @@ import jiwer
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from serlib import corpora, files
 from serlib.corpora.corpus import Corpus, Utterance
 from serlib.corpora.transcripts import HEADER
 from serlib.determinism import find_device
 from serlib.features.waveform import read_waveform
+from serlib.progress import bar
 
 log = logging.getLogger(__name__)
 
 PIPELINE = "WAV2VEC2_ASR_BASE_960H"
+WEIGHTS = {PIPELINE: "488fd4f16de84438ffc945334278c1b9fb9b7159a806c1080b16111a958c945d"}
+"""SHA-256 of the weights that are published for a recogniser, as far as it is known."""
+
 SHORTEST = 400
 """Samples that a clip is filled up to with zeros: what wav2vec 2.0 needs for one frame."""
 
@@ -57,18 +61,27 @@ class Recogniser:
         model: gives logits of the labels, some 50 times a second.
         labels: a character each, the first is CTC's blank, `|` ends a word.
         rate: samples per second that the model wants.
+        weights: SHA-256 of the file that the model's weights are from; None if there is no such file.
     """
 
     model: Acoustics
     labels: Sequence[str]
     rate: int
+    weights: str | None = None
 
 
-def load_recogniser(pipeline: str, device: torch.device) -> Recogniser:
+def load_recogniser(pipeline: str, device: torch.device, checksum: str | None = None) -> Recogniser:
     """Load a recogniser of torchaudio; its weights (360 MB for the default) are downloaded once, by `torch.hub`.
 
+    Nothing but tensors is read from their file, which is compared with a checksum before that, if it is there already.
+
+    Args:
+        pipeline: name in `torchaudio.pipelines`.
+        device: where to compute.
+        checksum: SHA-256 that the weights must have; None for the one in `WEIGHTS`, if there is one.
+
     Raises:
-        ValueError: if torchaudio has no such one; the message names those it has.
+        ValueError: if torchaudio has no such one, the message names those it has; or if the weights are others.
         OSError: if the weights cannot be downloaded.
     """
     from torchaudio import pipelines
@@ -77,13 +90,32 @@ def load_recogniser(pipeline: str, device: torch.device) -> Recogniser:
     if pipeline not in names:
         raise ValueError(f"torchaudio has no recogniser {pipeline!r}; expected one of {', '.join(names)}")
     bundle = getattr(pipelines, pipeline)
+    path, checksum = (
+        Path(torch.hub.get_dir(), "checkpoints", Path(bundle._path).name),
+        checksum or WEIGHTS.get(pipeline),
+    )
+    if path.is_file():
+        _check_weights(path, checksum)
     try:
-        model = bundle.get_model().to(device)
+        model = bundle.get_model(dl_kwargs={"weights_only": True}).to(device)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path}: expected the weights of {pipeline}, found something else; remove it") from error
     except OSError as error:
         raise OSError(
             f"cannot get the weights of {pipeline}: {error}; is there a network and a gigabyte free?"
         ) from error
-    return Recogniser(model, bundle.get_labels(), int(bundle.sample_rate))
+    return Recogniser(model, bundle.get_labels(), int(bundle.sample_rate), _check_weights(path, checksum))
+
+
+def _check_weights(path: Path, expected: str | None) -> str:
+    """The SHA-256 of a file; raise ValueError if another is expected."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if expected and found != expected.lower():
+        raise ValueError(f"{path}: expected weights with SHA-256 {expected}, found {found}; remove it to get them anew")
+    if not expected:
+        log.warning("%s: no checksum to compare its SHA-256 with, %s", path, found)
+    return found
 
 
 def transcribe(
@@ -129,6 +161,7 @@ def transcribe(
     out = Path(out)
     settings = {"corpus": corpus.name, "utterances": len(corpus), "pipeline": pipeline, "decoder": decoder}
     settings |= {"beam": beam if decoder == "beam" else None, "batch_seconds": batch_seconds}
+    settings |= {"weights": recogniser.weights}
     ids = hashlib.blake2b("\n".join(u.id for u in corpus).encode(), digest_size=10).hexdigest()
     with files.locked(out):
         if out.exists() and not _part(out).exists():
@@ -156,14 +189,14 @@ def _recognise_all(
     """Recognise what is not in the file of what is finished, and add it there."""
     texts = _finished(_part(out), settings)
     failures: list[str] = []
-    with tqdm(
+    with bar(
+        progress,
         desc=out.stem,
         total=_milliseconds(corpus),
         initial=_milliseconds(u for u in corpus if u.id in texts),
         unit=" s of speech",
         unit_scale=0.001,
-        disable=not progress,
-    ) as bar:
+    ) as shown:
         for batch in batches(corpus.utterances, settings["batch_seconds"]):
             if all(u.id in texts for u in batch):
                 continue
@@ -177,7 +210,7 @@ def _recognise_all(
                 heard = _recognise(recogniser, waveforms, settings["decoder"], settings["beam"], device)
                 texts |= {u.id: text for u, text in zip(batch, heard, strict=True)}
                 files.write_json(_part(out), {"settings": settings, "texts": texts})
-            bar.update(_milliseconds(batch))
+            shown.update(_milliseconds(batch))
     if failures:
         raise ValueError(
             f"{len(failures)} of {len(corpus)} utterances cannot be read, the first is {failures[0]}. Their batches "
@@ -386,6 +419,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--pipeline", default=PIPELINE, help="recogniser of torchaudio.pipelines (default: %(default)s)"
     )
+    parser.add_argument("--sha256", metavar="HEX", help="that its weights must have (default: as published, if known)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--decoder", default="greedy", choices=("greedy", "beam"))
     parser.add_argument("--beam", type=int, default=25, help="texts that the beam search keeps (default: %(default)s)")
@@ -407,7 +441,7 @@ def main(arguments: list[str] | None = None) -> int:
             out = corpus.root / "transcripts" / f"{options.out}.tsv"
         report = transcribe(
             corpus,
-            load_recogniser(options.pipeline, device),
+            load_recogniser(options.pipeline, device, options.sha256),
             out,
             decoder=options.decoder,
             beam=options.beam,

@@ -372,6 +372,8 @@ def test_ravdess_from_a_folder(
         assert out.is_symlink() and out.resolve() == have.resolve()
     note = f"{out} holds 672 of RAVDESS's 1,440 files: angry 192, happy 192, neutral 96, sad 192"
     assert caplog.messages.count(note) == 2 and names(tmp_path) == ["have", "ravdess", "ravdess.lock"]
+    (tmp_path / "empty").mkdir()
+    assert fetch_ravdess.fetch(tmp_path / "empty", have, progress=False).resolve() == have.resolve()
 
     def no_links(*arguments: object, **named: object) -> None:
         raise OSError("A required privilege is not held by the client")

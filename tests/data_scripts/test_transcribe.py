@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -199,7 +200,7 @@ def killed(waveforms, lengths):
         os.kill(os.getpid(), signal.SIGKILL)
     return model(waveforms, lengths)
 
-transcribe.load_recogniser = lambda pipeline, device: transcribe.Recogniser(killed, LABELS, 16_000)
+transcribe.load_recogniser = lambda *_: transcribe.Recogniser(killed, LABELS, 16_000)
 transcribe.main(sys.argv[1:])
 """
 )
@@ -307,6 +308,51 @@ def test_unknown_recogniser_and_absent_corpus(tmp_path: Path, capsys: pytest.Cap
         transcribe.load_recogniser("GOOGLE", torch.device("cpu"))
     assert transcribe.main(["--root", str(tmp_path / "nowhere")]) == 1
     assert f"error: no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
+
+
+class Crafted:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_weights_are_those_published_and_nothing_in_them_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from torchaudio import pipelines
+
+    class Small(pipelines.Wav2Vec2ASRBundle):
+        def get_model(self, *, dl_kwargs: dict) -> torch.nn.Module:
+            model = torch.nn.Linear(2, 2)
+            model.load_state_dict(
+                torch.hub.load_state_dict_from_url(f"https://nowhere.invalid/{self._path}", **dl_kwargs)
+            )
+            return model
+
+    monkeypatch.setattr(pipelines, "HUBERT_ASR_LARGE", Small("small.pth", {}, 16_000, False, "", tuple(LABELS[1:])))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    path, cpu = tmp_path / "checkpoints" / "small.pth", torch.device("cpu")
+    path.parent.mkdir()
+    state = torch.nn.Linear(2, 2).state_dict()
+    torch.save(state, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for checksum in (None, digest, digest.upper()):
+        assert transcribe.load_recogniser("HUBERT_ASR_LARGE", cpu, checksum).weights == digest
+    assert [record.getMessage() for record in caplog.records] == 2 * [
+        f"{path}: no checksum to compare its SHA-256 with, {digest}"
+    ]
+    torch.save(state | {"more": Crafted(tmp_path / "ran")}, path)
+    monkeypatch.setitem(transcribe.WEIGHTS, "HUBERT_ASR_LARGE", digest)
+    with pytest.raises(ValueError, match=rf"small\.pth: expected weights with SHA-256 {digest}, found .*; remove it"):
+        transcribe.load_recogniser("HUBERT_ASR_LARGE", cpu)
+    crafted = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=r"small\.pth: expected the weights of HUBERT_ASR_LARGE, found something else"):
+        transcribe.load_recogniser("HUBERT_ASR_LARGE", cpu, crafted)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
