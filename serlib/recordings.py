@@ -184,10 +184,10 @@ class WordVectors(Vectored):
     from the spoken words of the training part; or a control: `phonetic`, which knows
     how the words of the training part are pronounced and nothing else; `identity`,
     which only tells words apart; `zeros`. A word without a vector gets one drawn from
-    its letters, always the same, as long as others are.
+    its letters, always the same, with the mean and the deviation of others.
 
-    With `settings.standardise` all are multiplied by one number, so that words of the
-    training part have a mean square of 1; silence stays zero.
+    With `settings.standardise` vectors are scaled to mean 0 and deviation 1, per
+    dimension, over the words spoken in the training part; silence stays zero.
     """
 
     def find(
@@ -244,7 +244,7 @@ class SpokenVectors(WordVectors):
         windows = options.boundaries == "windows"
         _need_words(map(source.corpus.__getitem__, train) if windows else source.corpus)
         trained, space = _speech2vec(source, train, options)
-        mapped: Callable[[np.ndarray], np.ndarray] = _as_it_is
+        mapped = np.asarray  # as they are
         if self.aligned:
             text = self._text(source, train, settings)
             wanted = (options.alignment, dict(options.way), options.seeds)
@@ -257,10 +257,10 @@ class SpokenVectors(WordVectors):
         segments = {item.id: _segments(item, options) for item in source.corpus}
         rows = _encoded(source, trained, segments, train, options)
         rows = {id: mapped(one) for id, one in rows.items()}
-        scale = _scale([rows[id] for id in train], settings)
+        mean, scale = _scale(np.concatenate([rows[id] for id in train]), settings)
 
         def encode(item: Recording) -> np.ndarray:
-            return _on_labels(rows[item.id] * scale, segments[item.id], item)
+            return _on_labels((rows[item.id] - mean) / scale, segments[item.id], item)
 
         return Fitted(encode)
 
@@ -275,10 +275,6 @@ class SpokenVectors(WordVectors):
         words = {word.label for id in train for word in source.corpus[id].words}
         options = Options.of(settings)
         return _space(found, source, train, options).restricted(words)
-
-
-def _as_it_is(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 def _need_words(items: Iterable[Recording]) -> None:
@@ -330,30 +326,36 @@ def _looked_up(
     """Give each label the vector of its word."""
     heard = [w.label for id in train for w in source.corpus[id].words]
     known = [space[word] for word in heard if word in space]
-    size = np.sqrt(np.mean(np.square(known))) if known else 1.0
-    dims = space.dims
+    middle, spread = _moments(np.stack(known)) if known else (0.0, 1.0)
 
     def vector(word: str) -> np.ndarray:
         if word in space:
             return space[word]
         random = np.random.default_rng([SEED, zlib.crc32(word.encode())])
-        return size * random.normal(size=dims).astype(np.float32)
+        return middle + spread * random.normal(size=space.dims)
 
     words = sorted({w.label for item in source.corpus for w in item.words})
     vectors = {word: vector(word) for word in words}
-    scale = _scale([np.stack([vectors[word] for word in heard])], settings)
+    mean, scale = _scale(np.stack([vectors[word] for word in heard]), settings)
 
     def encode(item: Recording) -> np.ndarray:
         rows = np.stack([vectors[word.label] for word in item.words])
-        return _on_labels(rows * scale, item.words, item)
+        return _on_labels((rows - mean) / scale, item.words, item)
 
     return Fitted(encode)
 
 
-def _scale(rows: Sequence[np.ndarray], settings: Settings) -> np.float32:
-    """One over the root mean square of the training part's vectors, if wanted."""
-    size = np.sqrt(np.mean(np.square(np.concatenate(rows), dtype=np.float64)))
-    return np.float32(1 / size if settings.standardise and size > 0 else 1)
+def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each dimension; 1 for one that does not vary."""
+    mean, deviation = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0)
+    return mean, np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
+
+
+def _scale(
+    rows: np.ndarray, settings: Settings
+) -> tuple[np.ndarray | float, np.ndarray | float]:
+    """What is taken off all vectors, and what they are divided by."""
+    return _moments(rows) if settings.standardise else (0.0, 1.0)
 
 
 def _on_labels(
@@ -418,9 +420,8 @@ def _encoded(
         text = text.averaged(trained.settings.stride)
         text = per_voice(text) if trained.settings.per_voice else text
         alone = (text.chosen(text.sentences == n) for n in range(len(items)))
-        rows = (list(speech2vec.segments(trained.model, one)) for one in alone)
-        pairs = zip(items, rows, strict=True)
-        return {item.id: np.concatenate(own) for item, own in pairs}
+        parts = (list(speech2vec.segments(trained.model, one)) for one in alone)
+        return dict(zip(segments, map(np.concatenate, parts), strict=True))
 
     wanted = _key(train, options), options.boundaries, options.window
     return source.keep("spoken segments", wanted, encode)
