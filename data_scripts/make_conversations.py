@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,12 +80,9 @@ def make(
         "generator": VERSION,
         "synthesiser": f"espeak-ng {Synthesiser().version()}",
     }
-    if workshop.complete(root, request, KIND):
-        return
-    with workshop.writing(root), files.locked(root / workshop.WORKSHOP / "work"):
-        if workshop.complete(root, request, KIND):  # by another process, meanwhile
+    with workshop.making(root, request, KIND) as unfinished:
+        if unfinished is None:
             return
-        unfinished = workshop.begin(root, request)
         pairs = plan(subjects, seconds, seed)
         last = scene.folders(alignment)[-1]
         missing = [(both, long) for both, long in pairs if not scene.place(root, last, both[-1].id).exists()]
@@ -98,7 +94,6 @@ def make(
             for count in workshop.spread(scene.write, tasks, jobs):
                 bar.update(count)
         _describe(root, [subject for both, _ in pairs for subject in both], request)
-        shutil.rmtree(unfinished)
 
 
 def plan(subjects: int, seconds: float, seed: int) -> list[tuple[tuple[Subject, Subject], float]]:

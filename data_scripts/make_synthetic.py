@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -66,12 +65,9 @@ def make(
         "synthesiser": f"espeak-ng {Synthesiser().version()}",
         "plan": digest(dialogues),
     }
-    if workshop.complete(root, request, KIND):
-        return
-    with workshop.writing(root), files.locked(root / workshop.WORKSHOP / "work"):
-        if workshop.complete(root, request, KIND):  # by another process, meanwhile
+    with workshop.making(root, request, KIND) as unfinished:
+        if unfinished is None:
             return
-        unfinished = workshop.begin(root, request)
         missing = [turns for turns in dialogues.values() if not layout.places(root, turns[0])[-1].exists()]
         left = sum(map(len, missing))
         workshop.check_space(root, left * BYTES_PER_UTTERANCE)
@@ -81,7 +77,6 @@ def make(
             for count in workshop.spread(_speak, tasks, jobs):
                 bar.update(count)
         _describe(root, dialogues, request)
-        shutil.rmtree(unfinished)
 
 
 def _speak(root: Path, unfinished: Path, utterances: Sequence[Planned], seed: int) -> int:

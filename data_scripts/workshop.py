@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,32 +38,71 @@ def complete(root: Path, request: dict, kind: str) -> bool:
         FileExistsError: if something else is there.
     """
     for path in (root / MARKER, root / WORKSHOP / "request.json"):
-        if path.exists():
+        try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            if any(found.get(key) != value for key, value in request.items()):
-                mine, theirs = (", ".join(f"{k} {d.get(k)}" for k in request if k != "name") for d in (request, found))
-                raise FileExistsError(
-                    errno.EEXIST, f"the folder holds another {kind} ({theirs}); this one would have {mine}; "
-                    "choose another folder, or delete that one", str(root)
-                )  # fmt: skip
-            return path.name == MARKER
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise FileExistsError(
+                errno.EEXIST, f"the file, which says what {kind} this is, is damaged; choose another folder, or "
+                "delete that one", str(path)
+            )  # fmt: skip
+        if any(found.get(key) != value for key, value in request.items()):
+            mine, theirs = (", ".join(f"{k} {d.get(k)}" for k in request if k != "name") for d in (request, found))
+            raise FileExistsError(
+                errno.EEXIST, f"the folder holds another {kind} ({theirs}); this one would have {mine}; "
+                "choose another folder, or delete that one", str(root)
+            )  # fmt: skip
+        return path.name == MARKER
     if root.is_dir() and any(path.name != WORKSHOP for path in root.iterdir()):
+        if (root / MARKER).exists():  # another process has just finished it
+            return complete(root, request, kind)
         raise FileExistsError(
             errno.EEXIST, f"the folder holds something that is no {kind}; choose an empty one", str(root)
         )
     return False
 
 
-def begin(root: Path, request: dict) -> Path:
-    """Note what is being made, so that a later run can go on with it; return the folder for unfinished files."""
+@contextmanager
+def making(root: Path, request: dict, kind: str) -> Iterator[Path | None]:
+    """Hold the corpus alone while it is made; other processes that ask for it wait.
+
+    Args:
+        root, request, kind: as `complete`.
+
+    Yields:
+        the folder for unfinished files, which is gone afterwards; None if the corpus is already there.
+
+    Raises:
+        FileExistsError: if something else is there.
+        OSError: if the folder cannot be written; the message says what to do.
+    """
     workshop = root / WORKSHOP
+    with _writing(root), ExitStack() as stack:
+        while not complete(root, request, kind):
+            try:
+                stack.enter_context(files.locked(workshop / "work"))
+            except FileNotFoundError:  # the process that held the lock is done, and its folder is gone
+                continue
+            there = complete(root, request, kind)
+            if not there:
+                _begin(workshop, request)
+            yield None if there else workshop
+            shutil.rmtree(workshop, ignore_errors=True)
+            return
+        yield None
+
+
+def _begin(workshop: Path, request: dict) -> None:
+    """Note what is being made, so that a later run can go on with it."""
     if (workshop / "request.json").exists():
         for half in workshop.iterdir():
             if half.is_dir():
                 shutil.rmtree(half)
     else:
         files.write_json(workshop / "request.json", request)
-    return workshop
 
 
 def check_space(root: Path, needed: float) -> None:
@@ -78,7 +117,7 @@ def check_space(root: Path, needed: float) -> None:
 
 
 @contextmanager
-def writing(root: Path) -> Iterator[None]:
+def _writing(root: Path) -> Iterator[None]:
     """Say what to do when the folder cannot be written."""
     try:
         yield

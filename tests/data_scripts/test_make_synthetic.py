@@ -14,18 +14,20 @@ import subprocess
 import sys
 import time
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jiwer
 import numpy as np
 import pytest
 
-from data_scripts import make_synthetic
+from data_scripts import make_synthetic, workshop
 from data_scripts.make_synthetic import make
 from data_scripts.synthetic import asr, ceilings, grammar
 from data_scripts.synthetic.lexicon import EMOTIONS
 from data_scripts.synthetic.plan import SPEAKERS, plan
 from data_scripts.synthetic.voice import NATIVE_RATE, Reading, Speech, Synthesiser, arpabet
+from serlib import files
 
 SCRIPT = Path(make_synthetic.__file__)
 
@@ -275,6 +277,37 @@ def test_folders_that_cannot_be_used(small, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
     with pytest.raises(OSError, match="needs about 11 MB, the disk has 0 MB; free some space"):
         make(tmp_path / "full", utterances=60, progress=False)
+
+
+def test_processes_that_want_the_same_corpus_wait_for_one_that_makes_it(tmp_path):
+    request, made = {"name": "toy", "utterances": 1}, []
+
+    def attempt(root: Path) -> bool:
+        with workshop.making(root, request, "toy corpus") as unfinished:
+            if unfinished is None:
+                return False
+            assert json.loads((unfinished / "request.json").read_text()) == request
+            (unfinished / "half").mkdir()
+            time.sleep(0.1)  # long enough for the others to wait for the lock
+            files.write_json(root / "corpus.json", request)
+            made.append(root)
+            return True
+
+    for number in range(3):
+        root = tmp_path / f"corpus-{number}"
+        with ThreadPoolExecutor(4) as pool:
+            assert sorted(pool.map(attempt, [root] * 4)) == [False, False, False, True]
+        assert [path.name for path in root.iterdir()] == ["corpus.json"]
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "[" * 100_000])
+@pytest.mark.parametrize("name", ["corpus.json", ".unfinished/request.json"])
+def test_damaged_note_of_what_a_folder_holds(tmp_path, content, name):
+    (tmp_path / ".unfinished").mkdir()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(FileExistsError, match="the file, which says what synthetic corpus this is, is damaged"):
+        make(tmp_path, utterances=60, progress=False)
 
 
 def test_missing_synthesiser(tmp_path, monkeypatch):
