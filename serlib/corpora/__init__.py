@@ -87,8 +87,8 @@ def load(
         the corpus; `Corpus.skipped` says what could not be read.
 
     Raises:
-        ValueError: for an unknown name, if the folder does not hold that corpus, or for
-            a lag of a corpus that has no curves.
+        ValueError: for an unknown name, if the folder does not hold that corpus or is a
+            file, or for a lag of a corpus that has no curves.
         FileNotFoundError: if the folder is not there; the message says how to get the
             corpus.
 
@@ -105,6 +105,11 @@ def load(
     generator = GENERATORS.get(name)
     if generator and origin == "cache":
         generator.make_if_absent(root, progress=progress, **generator.size)
+    if root.is_file():
+        raise ValueError(
+            f"{root} is a file, expected the folder of {name}; unpack it and give the"
+            " folder"
+        )
     if not root.is_dir():
         raise FileNotFoundError(_absent(name, root, origin))
     generated = (root / MARKER).is_file()
@@ -125,7 +130,8 @@ def _locate(name: str, root: str | Path | None) -> tuple[Path, str]:
     if root is not None:
         if isinstance(root, bool) or not str(root).strip():
             raise ValueError(f"root is {root!r}; expected the corpus's folder, or None")
-        return Path(str(root).strip()).expanduser(), "root"
+        bare = str(root).strip().strip("\"'")  # as copied with quotes, or a line's end
+        return Path(bare).expanduser(), "root"
     if os.environ.get(variable):
         return Path(os.environ[variable]).expanduser(), variable
     return cache_folder() / name, "cache"
@@ -141,6 +147,6 @@ def _absent(name: str, root: Path, origin: str) -> str:
     )
     how = f"{HOW_TO_GET[name]} {root}" if name in GENERATORS else HOW_TO_GET[name]
     return (
-        f"no folder {root} ({where}). {how}; then pass its folder as root or set"
-        f" SERLIB_{name.upper()} to it"
+        f"no folder {root.absolute()} ({where}). {how}; then pass its folder as root or"
+        f" set SERLIB_{name.upper()} to it"
     )

@@ -8,13 +8,15 @@ chapter `corpora`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from serlib.corpora import sewa
 from serlib.corpora.corpus import Corpus
 from serlib.corpora.generated import Generator
+from serlib.corpora.lines import read_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GENERATOR = Generator(
     "corpus of conversations", "make_conversations", {"subjects": 64, "seconds": 80.0}
@@ -53,11 +55,7 @@ def read_cues(root: str | Path) -> pd.DataFrame:
         FileNotFoundError: if the corpus has no such file.
         ValueError: if the table is damaged.
     """
-    path = GENERATOR.file(root, "cues.csv")
-    try:
-        return _table(path, ("id", "partner", "held_back"), dtype=str).set_index("id")
-    except ValueError as error:
-        raise GENERATOR.damaged(path, error) from error
+    return GENERATOR.cues(root, ("id", "partner", "held_back"))
 
 
 def read_latents(root: str | Path, id: str) -> pd.DataFrame:
@@ -78,8 +76,9 @@ def read_latents(root: str | Path, id: str) -> pd.DataFrame:
     dimensions = ("arousal", "valence", "liking")
     columns = ("time", *(f"{kind}{name}" for kind in kinds for name in dimensions))
     try:
-        table = _table(path, columns, sep=";", na_values="")
-        return table.astype(float).set_index("time")
+        rows = len(read_lines(Path(root) / "labels" / f"{id}.csv")) - 1
+        table = GENERATOR.table(path, columns, rows, separator=";")
+        return table.replace("", "nan").astype(float).set_index("time")
     except ValueError as error:
         raise GENERATOR.damaged(path, error) from error
 
@@ -98,15 +97,4 @@ def read_ceilings(root: str | Path) -> dict[str, Any]:
         FileNotFoundError: if the corpus has no such file.
         ValueError: if the file is damaged.
     """
-    path = GENERATOR.file(root, "ceilings.json")
-    return GENERATOR.json(path, ("definition", "devel", "test"))
-
-
-def _table(path: Path, columns: tuple[str, ...], **how: Any) -> pd.DataFrame:
-    table = pd.read_csv(path, keep_default_na=False, **how)
-    if tuple(table.columns) != columns:
-        raise ValueError(
-            f"expected the columns {', '.join(columns)}, found"
-            f" {', '.join(table.columns)}"
-        )
-    return table
+    return GENERATOR.scores(root, ("definition", "devel", "test"))

@@ -6,16 +6,20 @@ What `synthetic` and `conversations` share; taught in chapter `corpora`.
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serlib import files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +34,8 @@ class Generator:
     Attributes:
         corpus: what it makes, for instance `synthetic corpus`.
         program: its module in `data_scripts`; its function `make` makes the corpus.
-        size: the options of the corpus in the cache folder.
+        size: the options of the corpus in the cache folder; the first is how many items
+            it has.
     """
 
     corpus: str
@@ -123,9 +128,80 @@ class Generator:
             value = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(value, dict) or not set(keys) <= value.keys():
                 raise ValueError(f"expected an object with {', '.join(keys)}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self.damaged(path, error) from error
         return value
+
+    def scores(self, root: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
+        """Read the best scores that anyone could reach (`ceilings.json`).
+
+        Raises:
+            FileNotFoundError: if the corpus has no such file.
+            ValueError: if it is damaged, or a score is not between -1 and 1.
+        """
+        path = self.file(root, "ceilings.json")
+        value = self.json(path, keys)
+        for name, leaf in _leaves(value):
+            if name in ("size", "recordings", "definition"):
+                continue
+            if not isinstance(leaf, float | int) or not -1 <= leaf <= 1:
+                error = ValueError(f"expected {name} from -1 to 1, found {leaf!r}")
+                raise self.damaged(path, error)
+        return value
+
+    def table(
+        self,
+        path: Path,
+        columns: tuple[str, ...],
+        rows: int | None = None,
+        separator: str = ",",
+    ) -> pd.DataFrame:
+        """Read a table of strings with these columns.
+
+        Args:
+            path: of the file.
+            columns: names of the header, in order.
+            rows: how many there must be; None for any number but 0.
+            separator: of fields.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                lines = list(csv.reader(file, delimiter=separator, strict=True))
+            header, found = tuple(lines[0]) if lines else (), lines[1:]
+            if header != columns:
+                raise ValueError(
+                    f"expected the columns {', '.join(columns)}, found"
+                    f" {', '.join(header) or 'none'}"
+                )
+            for number, row in enumerate(found, 1):
+                if len(row) != len(columns):
+                    raise ValueError(
+                        f"row {number} has {len(row)} fields, expected {len(columns)}"
+                    )
+            if len(found) != (rows or max(1, len(found))):
+                raise ValueError(f"expected {rows or 'some'} rows, found {len(found)}")
+        except (ValueError, csv.Error) as error:
+            raise self.damaged(path, error) from error
+        import pandas as pd  # only here: processes that extract features do without
+
+        return pd.DataFrame(found, columns=list(columns), dtype=str)
+
+    def cues(self, root: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
+        """Read what the generator noted of each item (`cues.csv`): strings, indexed by
+        `id`, the first column.
+
+        Raises:
+            FileNotFoundError: if the corpus has no such file or is not whole.
+            ValueError: if it is damaged.
+        """
+        path = self.file(root, "cues.csv")
+        cues = self.table(path, columns, self.about(root)[next(iter(self.size))])
+        if (twice := cues.id[cues.id.duplicated()]).size:
+            raise self.damaged(path, ValueError(f"two rows for {twice.iloc[0]}"))
+        return cues.set_index("id")
 
     def damaged(self, path: Path, error: Exception) -> ValueError:
         """Return the error of a file that cannot be read, for the caller to raise."""
@@ -161,3 +237,12 @@ class Generator:
 
 def _options(size: Mapping[str, Any]) -> str:
     return " ".join(f"--{name} {value}" for name, value in size.items())
+
+
+def _leaves(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values of whatever is no object in an object of objects."""
+    for name, one in value.items():
+        if isinstance(one, Mapping):
+            yield from _leaves(one)
+        else:
+            yield name, one

@@ -7,13 +7,11 @@ database". Used by the four categorical papers; taught in chapter `corpora`.
 
 from __future__ import annotations
 
-import codecs
 import logging
 import math
 import os
 import re
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from tqdm import tqdm
 
 from serlib.corpora import wav
 from serlib.corpora.corpus import Corpus, Segment, Skip, Utterance
+from serlib.corpora.lines import read_lines
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +62,17 @@ RATINGS = (0.0, 6.0)
 release lie a little outside.
 """
 
-UTTERANCE_NAME = re.compile(r"(Ses0([1-5])[FM]_(?:impro\d|script\d+_\d)\w*)_([FM])\w*")
-LABEL_LINE = re.compile(
-    r"\[(\S+?)\s*-\s*(\S+)\]\s+(\S+)\s+(\S+)\s+\[(\S+?),\s*(\S+?),\s*(\S+?)\]\s*"
-)
-TEXT_LINE = re.compile(
-    r"(Ses\w+)\b(?:\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\])?(.*)", re.DOTALL
-)
+UTTERANCE_NAME = re.compile(r"(Ses0([1-5])[FM]_(?:impro\d|script\d+_\d+)\w*)_([FM])\w*")
+DIALOGUE_NAME = re.compile(r"Ses0[1-5][FM]_(impro\d+|script\d+_\d+)[a-z]?", re.I)
+LABEL_LINE = re.compile(r"\[([^]]*)\]\s+(\S+)\s+(\S+)\s+\[([^]]*)\]\s*")
+TEXT_LINE = re.compile(r"(Ses\w+)\b(\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\])?(.*)", re.DOTALL)
 CUT_TIME = re.compile(r":?\s*\[\s*\d")
 """Where the text of a transcript should begin: its time is cut off."""
+NO_WORD = ("SIL", "SP")
+"""Silence, whatever the case; so is a label that begins with one of `NOISE`."""
+
+NOISE = "<+[{!#("
+
 SCRIPT = re.compile(r"script\d+_\d+")
 """Without the letter of a second part: `script01_1b` is the same script as
 `script01_1`.
@@ -104,16 +105,27 @@ class Session:
         folder: for instance `IEMOCAP_full_release/Session1`.
         labels: utterance id to label.
         texts: utterance id to (file and line, transcript).
-        waves: utterance id to waveform.
-        alignments: file name (`Ses01F_impro01_F000.wdseg`) to file; None if the session
-            has no such folder.
+        waves: utterance id in lower case to waveform.
+        alignments: `words` and `phones` to utterance id in lower case to file; empty if
+            the session has no such folder.
     """
 
     folder: Path
     labels: dict[str, Label]
     texts: dict[str, tuple[str, str]]
     waves: dict[str, Path]
-    alignments: dict[str, Path] | None
+    alignments: dict[str, dict[str, Path]]
+
+    @property
+    def name(self) -> str:
+        """`Session1`, in whatever case the folder is."""
+        return self.folder.name.capitalize()
+
+    @property
+    def unlabelled(self) -> set[str]:
+        """Dialogues that have sounds or transcripts, but no labels."""
+        heard = {path.parent.name for path in self.waves.values()}
+        return heard.union(map(_dialogue, self.texts)) - {*map(_dialogue, self.labels)}
 
 
 def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> Corpus:
@@ -137,9 +149,11 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
         FileNotFoundError: if a session lacks its transcriptions or its waveforms.
     """
     root = Path(root).absolute()
-    folders = {f"Session{n}": root / f"Session{n}" for n in range(1, 6)}
+    folders = {f"Session{n}": _inside(root, f"Session{n}") for n in range(1, 6)}
     present = [
-        folder for folder in folders.values() if _files(folder / LABELS, (".txt",))
+        folder
+        for folder in folders.values()
+        if _files(_inside(folder, LABELS), (".txt",))
     ]
     if not present:
         raise ValueError(
@@ -153,11 +167,19 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
         log.warning(
             "%s: only part of the corpus, no label files in %s", root, ", ".join(absent)
         )
-    skipped: list[Skip] = []
-    tasks = []
-    for folder in present:
-        session = read_session(folder, skipped)
-        tasks += [(label, session) for label in session.labels.values()]
+    why = f"expected Session1 to Session5, with label files in {LABELS}; left out"
+    skipped = [
+        Skip(str(folder), why)
+        for folder in sorted(root.glob("[Ss]ession*"))
+        if folder not in present
+    ]
+    sessions = [read_session(folder, skipped) for folder in present]
+    tasks = [(label, one) for one in sessions for label in one.labels.values()]
+    if unlabelled := sorted(set().union(*(one.unlabelled for one in sessions))):
+        log.warning(
+            "%s: %d dialogues without labels left out, listed in Corpus.skipped: %s",
+            *(root, len(unlabelled), _shortened(unlabelled)),
+        )
 
     utterances: list[Utterance] = []
     lost: list[Skip] = []
@@ -199,22 +221,29 @@ def read_session(folder: Path, skipped: list[Skip]) -> Session:
     """Read the labels and transcripts of a session and list its waveforms and
     alignments.
 
+    A waveform or an alignment counts in the folder of its own dialogue only: copies
+    elsewhere are listed, never taken.
+
     Args:
         folder: for instance `IEMOCAP_full_release/Session1`.
         skipped: gets an entry for whatever belongs to no labelled utterance.
 
     Raises:
-        ValueError: if a label file is damaged or labels an utterance twice.
+        ValueError: if a label file is damaged, or if an utterance is labelled twice or
+            has two waveforms or alignments in the folder of its dialogue.
         FileNotFoundError: if the session lacks its transcriptions or its waveforms.
     """
+    places = {
+        kind: _inside(folder, kind) for kind in (LABELS, TEXTS, WAVES, ALIGNMENTS)
+    }
     for needed in (TEXTS, WAVES):
-        if not (folder / needed).is_dir():
+        if not places[needed].is_dir():
             raise FileNotFoundError(
-                f"{folder / needed} is missing: only part of the release is there;"
+                f"{places[needed]} is missing: only part of the release is there;"
                 " unpack it whole"
             )
     labels: dict[str, Label] = {}
-    for path in _files(folder / LABELS, (".txt",)):
+    for path in _files_of_dialogues(places[LABELS], skipped):
         for label in read_labels(path, skipped):
             if label.id in labels:
                 raise ValueError(
@@ -223,49 +252,35 @@ def read_session(folder: Path, skipped: list[Skip]) -> Session:
                 )
             labels[label.id] = label
     texts: dict[str, tuple[str, str]] = {}
-    for path in _files(folder / TEXTS, (".txt",)):
+    for path in _files_of_dialogues(places[TEXTS], skipped):
         for id, where, text in read_transcription(path, skipped):
+            why = None
             if id in texts:
-                skipped.append(
-                    Skip(
-                        where,
-                        f"second transcript of {id}, the first is in {texts[id][0]};"
-                        " line left out",
-                    )
-                )
-                continue
-            texts[id] = where, text
-            if id not in labels:
-                skipped.append(
-                    Skip(where, f"{id} is transcribed but not labelled; left out")
-                )
+                why = f"second transcript of {id}, the first is in {texts[id][0]}; line"
+                why += " left out"
+            elif id not in labels:
+                why = f"{id} is transcribed but not labelled; left out"
             elif not text:
-                skipped.append(
-                    Skip(
-                        where,
-                        f"the transcript of {id} is empty; utterance kept without text",
-                    )
-                )
-    waves = {path.stem: path for path in _files_of_dialogues(folder / WAVES, (".wav",))}
-    for id in sorted(waves.keys() - labels.keys() - texts.keys()):
-        skipped.append(
-            Skip(
-                str(waves[id]),
-                f"{id} has a waveform but neither label nor transcript; left out",
-            )
-        )
-    alignments = None
-    if (folder / ALIGNMENTS).is_dir():
+                why = f"the transcript of {id} is empty; utterance kept without text"
+            if why:
+                skipped.append(Skip(where, why))
+            texts.setdefault(id, (where, text))
+    waves = _files_of_utterances(places[WAVES], wav.SUFFIXES, skipped)
+    for id in sorted(waves.keys() - {id.lower() for id in (*labels, *texts)}):
+        why = "has a waveform but neither label nor transcript; left out"
+        skipped.append(Skip(str(waves[id]), f"{waves[id].stem} {why}"))
+    alignments = {}
+    if places[ALIGNMENTS].is_dir():
         alignments = {
-            path.name: path
-            for path in _files_of_dialogues(folder / ALIGNMENTS, (".wdseg", ".phseg"))
+            kind: _files_of_utterances(places[ALIGNMENTS], (suffix,), skipped)
+            for kind, suffix in (("words", ".wdseg"), ("phones", ".phseg"))
         }
     else:
         why = (
             f"alignment missing, the session's {len(labels)} utterances kept without"
             " words and phones"
         )
-        skipped.append(Skip(str(folder / ALIGNMENTS), why))
+        skipped.append(Skip(str(places[ALIGNMENTS]), why))
     return Session(folder, labels, texts, waves, alignments)
 
 
@@ -273,43 +288,40 @@ def _utterance(label: Label, session: Session) -> tuple[Utterance | None, list[S
     """The utterance and what its alignment lacks; or None and the one reason."""
     id = label.id
     match = UTTERANCE_NAME.fullmatch(id)
-    if match is None or session.folder.name != f"Session{match[2]}":
+    if match is None or session.name != f"Session{match[2]}":
         expected = (
-            f"expected the name of an utterance of {session.folder.name}, like"
+            f"expected the name of an utterance of {session.name}, like"
             " Ses01F_impro01_F000"
         )
         return None, [Skip(label.where, f"{expected}, found {id!r}; left out")]
     dialogue, number, letter = match.groups()
     if id not in session.texts:
         return None, [Skip(label.where, f"{id} has no transcript in {TEXTS}; left out")]
-    if id not in session.waves:
-        return None, [
-            Skip(
-                label.where,
-                f"{id} has no waveform {WAVES}/{dialogue}/{id}.wav; left out",
-            )
-        ]
+    wave = session.waves.get(id.lower())
+    if wave is None:
+        place = session.folder / WAVES / dialogue / f"{id}.wav"
+        there = "; what is there is a folder or a broken link" * os.path.lexists(place)
+        why = f"{id} has no waveform {WAVES}/{dialogue}/{id}.wav{there}; left out"
+        return None, [Skip(label.where, why)]
     try:
-        duration = wav.duration(session.waves[id])
+        duration = wav.duration(wave)
     except (ValueError, OSError) as error:
-        return None, [Skip(str(session.waves[id]), f"{error}; {id} left out")]
+        return None, [Skip(str(wave), f"{error}; {id} left out")]
     segments: dict[str, tuple[Segment, ...]] = {"words": (), "phones": ()}
     skips, missing = [], []
-    if session.alignments is not None:
-        for kind, suffix in (("words", ".wdseg"), ("phones", ".phseg")):
-            path = session.alignments.get(id + suffix)
-            if path is None:
-                missing.append(kind)
-                continue
-            try:
-                segments[kind] = read_alignment(path, duration)
-            except (ValueError, OSError) as error:
-                skips.append(
-                    Skip(
-                        str(path),
-                        f"alignment damaged, utterance kept without {kind}: {error}",
-                    )
-                )
+    for kind, files in session.alignments.items():
+        path = files.get(id.lower())
+        if path is None:
+            missing.append(kind)
+            continue
+        try:
+            segments[kind] = read_alignment(path, duration)
+        except (ValueError, OSError) as error:
+            why = f"alignment damaged, utterance kept without {kind}: {error}"
+            skips.append(Skip(str(path), why))
+        else:
+            if not segments[kind]:
+                skips.append(Skip(str(path), f"no {kind}, but silence or noise alone"))
     if missing:
         path = session.folder / ALIGNMENTS / dialogue / id
         skips.append(
@@ -323,13 +335,13 @@ def _utterance(label: Label, session: Session) -> tuple[Utterance | None, list[S
         Utterance(
             id=id,
             speaker=f"Ses0{number}{letter}",
-            session=session.folder.name,
+            session=session.name,
             dialogue=dialogue,
             scripted=script is not None,
             emotion=label.emotion,
             dimensions=label.dimensions,
             text=session.texts[id][1],
-            audio=session.waves[id],
+            audio=wave,
             duration=duration,
             words=segments["words"],
             phones=segments["phones"],
@@ -351,9 +363,10 @@ def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
         ValueError: if the header is missing, an utterance's line is cut off, or its
             label is unknown.
     """
-    lines = _lines(path)
-    if not lines or not lines[0].startswith("% [START_TIME"):
-        found = repr(lines[0][:60]) if lines else "an empty file"
+    lines = read_lines(path)
+    first = next((line for line in lines if line.strip()), "an empty file")
+    if not first.startswith("% [START_TIME"):
+        found = repr(first[:60]) if lines else first
         raise ValueError(
             f"{path}:1: expected the header '% [START_TIME - END_TIME] TURN_NAME"
             f" EMOTION [V, A, D]', found {found}; unpack the file again from the"
@@ -370,8 +383,9 @@ def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
                     f" D]', found {line!r}; the file is cut off or damaged: unpack it"
                     " again from the release"
                 )
-            start, end, id, emotion, *ratings = match.groups()
-            if emotion not in EMOTION_NAMES:
+            times, id, emotion, ratings = match.groups()
+            start, _, end = map(str.strip, times.rpartition("-"))
+            if emotion.lower() not in EMOTION_NAMES:
                 known = ", ".join(EMOTION_NAMES)
                 raise ValueError(
                     f"{where}: expected an emotion among {known}, found {emotion!r}"
@@ -384,18 +398,19 @@ def read_labels(path: Path, skipped: list[Skip]) -> list[Label]:
                 skipped.append(
                     Skip(where, f"{found}; {id} kept, its times are not used")
                 )
-            dimensions = tuple(_number(rating) for rating in ratings)
-            if not all(RATINGS[0] <= value <= RATINGS[1] for value in dimensions):
-                found = ", ".join(ratings)
+            dimensions = tuple(map(_number, ratings.split(",")))
+            if len(dimensions) != 3 or not all(
+                RATINGS[0] <= value <= RATINGS[1] for value in dimensions
+            ):
                 skipped.append(
                     Skip(
                         where,
-                        f"expected ratings from 1 to 5, found [{found}]; {id} kept"
+                        f"expected ratings from 1 to 5, found [{ratings}]; {id} kept"
                         " without dimensions",
                     )
                 )
                 dimensions = None
-            labels.append(Label(id, EMOTION_NAMES[emotion], dimensions, where))
+            labels.append(Label(id, EMOTION_NAMES[emotion.lower()], dimensions, where))
         elif line.strip() and not line.startswith(("%", "C-", "A-")):
             skipped.append(
                 Skip(
@@ -419,11 +434,11 @@ def read_transcription(path: Path, skipped: list[Skip]) -> list[tuple[str, str, 
         (name of the utterance, file and line, text) of every other line.
     """
     texts = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         where = f"{path}:{number}"
         match = TEXT_LINE.fullmatch(line.strip())
-        text = match[2].lstrip().removeprefix(":").lstrip() if match else ""
-        if match and not CUT_TIME.match(text):
+        text = match[3].lstrip().lstrip(":").lstrip() if match else ""
+        if match and (match[2] or not CUT_TIME.match(text)):
             texts.append((match[1], where, text))
         elif line.strip():
             expected = "expected 'Ses01F_impro01_F000 [start-end]: text'"
@@ -451,7 +466,7 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
     """
     lines = [
         (number, line.split())
-        for number, line in enumerate(_lines(path), 1)
+        for number, line in enumerate(read_lines(path), 1)
         if line.strip()
     ]
     if not lines or lines[0][1][:3] != ["SFrm", "EFrm", "SegAScr"]:
@@ -470,6 +485,8 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
     for number, fields in lines[1:-1]:
         try:
             first, last, label = int(fields[0]), int(fields[1]), fields[3]
+            if words and len(fields) > 4:
+                raise ValueError
         except (ValueError, IndexError):
             expected = "expected start frame, end frame, score and label"
             raise ValueError(
@@ -486,7 +503,7 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
                 f" within the waveform's {duration:.2f} s; found {first} to {last}"
             )
         previous = last
-        if label[0] in "<+[" or label == "SIL":
+        if label[0] in NOISE or label.upper() in NO_WORD:
             continue
         if words:
             label = re.sub(r"(?<=.)\(\d+\)$", "", label).lower()
@@ -500,25 +517,6 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
     return tuple(segments)
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines of a text file, each decoded as UTF-8, or as Latin-1 where that fails."""
-    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    if b"\0" in content:
-        number = len(content[: content.index(b"\0") + 1].splitlines())
-        raise ValueError(
-            f"{path}:{number}: expected text in UTF-8 or Latin-1, found zero bytes"
-            " (UTF-16, or a damaged file)"
-        )
-    return [_decoded(line) for line in content.splitlines()]
-
-
-def _decoded(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
-
-
 def _number(text: str) -> float:
     """The number written in `text`, NaN where there is none; NaN compares false with
     everything.
@@ -529,9 +527,26 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def _dialogue(id: str) -> str:
+    return id.rpartition("_")[0]
+
+
+def _inside(folder: Path, place: str) -> Path:
+    """A folder in a folder, in any case of its names; as named if there is none."""
+    for name in place.split("/"):
+        if not (folder / name).is_dir() and folder.is_dir():
+            like = (
+                path for path in folder.iterdir() if path.name.lower() == name.lower()
+            )
+            folder = min(like, default=folder / name)
+        else:
+            folder = folder / name
+    return folder
+
+
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of a folder by suffix, sorted, without the `._*` forks that macOS leaves;
-    none if there is no folder.
+    """Files of a folder by suffix in either case, sorted, without the `._*` forks that
+    macOS leaves; none if there is no folder.
     """
     if not folder.is_dir():
         return []
@@ -539,15 +554,44 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         names = sorted(
             e.name
             for e in entries
-            if e.name.endswith(suffixes) and e.name[0] != "." and e.is_file()
+            if e.name.lower().endswith(suffixes) and e.name[0] != "." and e.is_file()
         )
     return [folder / name for name in names]
 
 
-def _files_of_dialogues(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files one level down, in the folders of the dialogues."""
-    for dialogue in sorted(folder.iterdir()):
-        yield from _files(dialogue, suffixes)
+def _files_of_dialogues(folder: Path, skipped: list[Skip]) -> list[Path]:
+    """Text files that are named for a dialogue; others, such as copies, are listed."""
+    files = _files(folder, (".txt",))
+    named = [path for path in files if DIALOGUE_NAME.fullmatch(path.stem)]
+    why = "expected a file named for a dialogue, like Ses01F_impro01.txt; left out"
+    skipped += [Skip(str(path), why) for path in files if path not in named]
+    return named
+
+
+def _files_of_utterances(
+    folder: Path, suffixes: tuple[str, ...], skipped: list[Skip]
+) -> dict[str, Path]:
+    """Files by utterance in lower case, each from the folder of its own dialogue;
+    others that lie in the folder or one level down are listed, folder by folder.
+    """
+    files: dict[str, Path] = {}
+    for place in (folder, *sorted(filter(Path.is_dir, folder.iterdir()))):
+        dialogue, strays = place.name.lower(), []
+        for path in _files(place, suffixes):
+            id = path.stem.lower()
+            if _dialogue(id) != dialogue:
+                strays.append(path.name)
+            elif id in files:
+                raise ValueError(f"{path}: beside {files[id].name}; keep one of them")
+            else:
+                files[id] = path
+        if strays:
+            why = (
+                f"{len(strays)} files that are not in the folders of their dialogues,"
+                f" the first {strays[0]}; left out"
+            )
+            skipped.append(Skip(str(place), why))
+    return files
 
 
 def _listing(folder: Path) -> str:
@@ -557,4 +601,8 @@ def _listing(folder: Path) -> str:
         if folder.is_dir()
         else []
     )
-    return (", ".join(names[:8]) + (" ..." if len(names) > 8 else "")) or "nothing"
+    return _shortened(names) or "nothing"
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

@@ -36,7 +36,7 @@ STATEMENTS = {
     "02": "Dogs are sitting by the door",
 }
 
-FILE_NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-([0-9]{2})\.wav")
+FILE_NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-([0-9]{2})")
 """Audio (03), speech (01), emotion, intensity, statement, repetition, actor."""
 
 
@@ -61,7 +61,7 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
         path
         for actor in ACTORS
         for path in sorted((root / actor).glob("*"))
-        if path.suffix.lower() == ".wav" and path.name[0] != "."
+        if path.suffix.lower() in wav.SUFFIXES and path.name[0] != "."
     ]
     if not files:
         raise ValueError(
@@ -105,7 +105,7 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
 def _utterance(path: Path) -> Utterance | str:
     """The utterance, or why there is none."""
     actor = path.parent.name
-    match = FILE_NAME.fullmatch(path.name)
+    match = FILE_NAME.fullmatch(path.stem)
     if match is None:
         return (
             "expected a name 03-01-EE-II-SS-RR-AA.wav (audio, speech, emotion 01 to 08,"

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from serlib.corpora import wav
 from serlib.corpora.corpus import Corpus, Recording, Segment, Skip
+from serlib.corpora.lines import read_lines
 
 log = logging.getLogger(__name__)
 
@@ -340,22 +341,10 @@ def _rows(path: Path, columns: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def _lines(path: Path, form: str) -> list[tuple[str, str]]:
-    """File and line, and text, of each line that is not blank; UTF-8, or Windows-1252
-    where that fails.
-    """
-    content = path.read_bytes()
-    if b"\0" in content:
-        raise ValueError(
-            f"{path}: expected text in UTF-8 or Windows-1252, found zero bytes (UTF-16,"
-            " or a damaged file)"
-        )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
+    """File and line, and text, of each line that is not blank."""
     lines = [
         (f"{path}:{number}", line)
-        for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1)
+        for number, line in enumerate(read_lines(path), 1)
         if line.strip()
     ]
     if not lines:

@@ -8,13 +8,14 @@ papers. Taught in chapter `corpora`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from serlib.corpora import iemocap
-from serlib.corpora.corpus import Corpus
+from serlib.corpora.corpus import EMOTIONS, Corpus
 from serlib.corpora.generated import Generator
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UTTERANCES = 5531
 """Of the corpus in the cache folder: IEMOCAP's number, with its class counts."""
@@ -22,6 +23,11 @@ UTTERANCES = 5531
 GENERATOR = Generator("synthetic corpus", "make_synthetic", {"utterances": UTTERANCES})
 
 CUES = ("id", "emotion", "item", "words", "voice", "stressed", "decoy", "line")
+
+LEXICON = ("word", "class", "emotion", "homophone_of", "lemma")
+
+MOST_WORDS = 1000
+"""No utterance has so many; the index of a word that is not below is damage."""
 
 about = GENERATOR.about
 
@@ -62,25 +68,46 @@ def read_cues(root: str | Path) -> pd.DataFrame:
         FileNotFoundError: if the corpus has no such file.
         ValueError: if the table is damaged.
     """
+    import pandas as pd  # only here, as in `Generator.table`
+
+    cues = GENERATOR.cues(root, CUES)
     path = GENERATOR.file(root, "cues.csv")
+    known = {"emotion": EMOTIONS, "voice": EMOTIONS, "item": ("plain", "emphasis")}
     try:
-        cues = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if tuple(cues.columns) != CUES:
-            raise ValueError(
-                f"expected the columns {', '.join(CUES)}, found"
-                f" {', '.join(cues.columns)}"
-            )
-        if (short := cues.isna().any(axis=1)).any():
-            raise ValueError(
-                f"row {1 + int(short.argmax())} has fewer than {len(CUES)} fields"
-            )
+        for column, values in known.items():
+            if (wrong := cues.index[~cues[column].isin(values)]).size:
+                raise ValueError(
+                    f"expected {column} of {wrong[0]} among {', '.join(values)}, found"
+                    f" {cues.loc[wrong[0], column]!r}"
+                )
         for column in ("stressed", "decoy"):
-            cues[column] = pd.to_numeric(cues[column].replace("", None)).astype("Int64")
-        if (twice := cues.id[cues.id.duplicated()]).size:
-            raise ValueError(f"two rows for {twice.iloc[0]}")
-        return cues.set_index("id")
+            words = pd.to_numeric(cues[column].replace("", None)).astype("Int64")
+            if (
+                wrong := words.index[~words.between(0, MOST_WORDS - 1).fillna(True)]
+            ).size:
+                raise ValueError(
+                    f"expected the index of a word as {column} of {wrong[0]}, found"
+                    f" {cues.loc[wrong[0], column]}"
+                )
+            cues[column] = words
     except (ValueError, TypeError, OverflowError) as error:
         raise GENERATOR.damaged(path, error) from error
+    return cues
+
+
+def read_lexicon(root: str | Path) -> pd.DataFrame:
+    """Read the words of the corpus (`lexicon.csv`).
+
+    Returns:
+        a row per word with the columns `word`, `class`, `emotion` (of a word that shows
+        one, else the empty string), `homophone_of` and `lemma`; all strings.
+
+    Raises:
+        FileNotFoundError: if the corpus has no such file.
+        ValueError: if the table is damaged.
+    """
+    path = GENERATOR.file(root, "lexicon.csv")
+    return GENERATOR.table(path, LEXICON, about(root).get("lexicon"))
 
 
 def read_ceilings(root: str | Path) -> dict[str, Any]:
@@ -95,4 +122,4 @@ def read_ceilings(root: str | Path) -> dict[str, Any]:
         FileNotFoundError: if the corpus has no such file.
         ValueError: if the file is damaged.
     """
-    return GENERATOR.json(GENERATOR.file(root, "ceilings.json"), ("all",))
+    return GENERATOR.scores(root, ("all",))

@@ -15,13 +15,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from serlib.corpora.corpus import Corpus
+from serlib.corpora.lines import read_lines
 
 HEADER = "id\ttext"
 
 
 def read_transcripts(path: str | Path) -> dict[str, str]:
-    r"""Read a table of transcripts: a header `id<TAB>text`, then one utterance per
-    line, in UTF-8.
+    """Read a table of transcripts: a header `id<TAB>text`, then one utterance per line.
 
     Args:
         path: the file; the text of an utterance may be empty.
@@ -36,14 +36,8 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
     path = Path(path)
     texts: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for number, raw in enumerate(path.read_bytes().splitlines() or [b""], 1):
+    for number, line in enumerate(read_lines(path) or [""], 1):
         where = f"{path}:{number}"
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{where}: expected UTF-8, found {raw[:60]!r} ({error.reason})"
-            ) from None
         if number == 1:
             if line != HEADER:
                 raise ValueError(

@@ -6,18 +6,23 @@ Used by all five papers; taught in chapter `features`.
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from serlib.corpora import wav
+
 RATE = 16_000
 """Samples per second of everything that features are computed from, as in IEMOCAP."""
 
-CUT_OFF = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""What libsndfile notes of a wav file whose header promises more than the file holds.
+LOUDEST = 4.0
+"""A sample further than this from 0 is on another scale than -1 to 1; what is closer
+and beyond 1 was made too loud, and is clipped.
 """
+
+ALIKE = 0.01
+"""Share of the channels' peak that their mean must keep, or they cancel out."""
 
 
 def read_waveform(path: str | Path, rate: int = RATE) -> np.ndarray:
@@ -35,8 +40,8 @@ def read_waveform(path: str | Path, rate: int = RATE) -> np.ndarray:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not sound, is cut off, holds no sample, or holds NaN
-            or infinity.
+        ValueError: if the file is not sound, is cut off, holds no sample, holds NaN or
+            infinity or floats on the scale of integers, or if its channels cancel out.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,34 +49,34 @@ def read_waveform(path: str | Path, rate: int = RATE) -> np.ndarray:
             f"{path}: expected a sound file, found none; is the corpus complete?"
         )
     try:
-        with soundfile.SoundFile(path) as file:
+        with wav.opened(path) as file:
             samples = file.read(dtype="float32", always_2d=True)  # (samples, channels)
-            found, promised, notes = file.samplerate, file.frames, file.extra_info
-    except soundfile.LibsndfileError as error:
-        raise ValueError(
-            f"{path}: expected a sound file, found none: {error.error_string} Fetch it"
-            " again."
-        ) from error
-    if cut := CUT_OFF.search(notes):
-        raise ValueError(
-            f"{path}: cut off: expected {cut[1]} bytes of samples, found {cut[2]};"
-            " fetch it again"
-        )
+            found, promised = file.samplerate, file.frames
+    except (ValueError, soundfile.LibsndfileError) as error:
+        raise ValueError(f"{path}: {error}; fetch it again or leave it out") from error
     if len(samples) < promised:
         raise ValueError(
             f"{path}: cut off: expected {promised} samples, found {len(samples)}; fetch"
             " it again"
-        )
-    if not len(samples):
-        raise ValueError(
-            f"{path}: expected sound, found no sample; fetch it again or leave it out"
         )
     if not np.isfinite(samples).all():
         raise ValueError(
             f"{path}: expected finite samples, found NaN or infinity; fetch it again or"
             " leave it out"
         )
-    return np.clip(_resample(samples.mean(axis=1), found, rate), -1.0, 1.0)
+    if (peak := np.abs(samples).max()) > LOUDEST:
+        raise ValueError(
+            f"{path}: expected samples between -1 and 1, found {peak:g}: floats on the"
+            " scale of integers; divide them by the largest integer (32768 for 16 bits)"
+            " and write the file again"
+        )
+    mono = samples.mean(axis=1)
+    if np.abs(mono).max() < ALIKE * peak:
+        raise ValueError(
+            f"{path}: the channels cancel each other out: one is the other turned"
+            " round; keep one of them"
+        )
+    return np.clip(_resample(mono, found, rate), -1.0, 1.0)
 
 
 def _resample(samples: np.ndarray, found: int, rate: int) -> np.ndarray:

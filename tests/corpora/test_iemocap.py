@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from serlib import corpora
 from serlib.corpora import iemocap
 from serlib.corpora.corpus import Segment, Skip
+from serlib.features import read_waveform
+from tests.corpora.conftest import write_wav
 
 DIALOGUE, ID = "Ses01F_impro01", "Ses01F_impro01_M001"
 LABELS = f"Session1/dialog/EmoEvaluation/{DIALOGUE}.txt"
@@ -90,9 +96,116 @@ def test_odd_transcripts_that_are_understood(iemocap_tree, line, text, encoding)
     assert corpus.skipped == []
 
 
-def test_latin_1_byte_that_looks_like_a_line_end_ends_no_line(iemocap_tree):
-    iemocap_tree.change("text", DIALOGUE, TEXT_LINE, f"{TEXT_LINE}".encode() + b"\x85 and on")
-    assert read(iemocap_tree)[ID].text == "What now?\x85 and on"
+def test_text_in_windows_1252(iemocap_tree):
+    iemocap_tree.change("text", DIALOGUE, TEXT_LINE, TEXT_LINE.encode() + b" Don\x92t\x85 caf\xe9")
+    assert read(iemocap_tree)[ID].text == "What now? Don’t… café"
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (":: What now?", "What now?"),
+        (": [3 people talk] What now?", "[3 people talk] What now?"),
+    ],
+)
+def test_odd_beginnings_of_a_text(iemocap_tree, written, text):
+    iemocap_tree.change("text", DIALOGUE, TEXT_LINE, f"{ID} [001.2901-001.9357]{written}")
+    corpus = read(iemocap_tree)
+    assert corpus[ID].text == text
+    assert corpus.skipped == []
+
+
+def test_names_in_another_case_are_found(iemocap_tree):
+    for path in sorted(iemocap_tree.root.rglob("*"), key=lambda path: -len(path.parts)):
+        path.rename(path.with_name(path.name.swapcase()))
+    (iemocap_tree.root / "sESSION1").rename(iemocap_tree.root / "session1")
+    corpus = read(iemocap_tree)
+    assert len(corpus) == 5
+    assert corpus[ID].session == "Session1"
+    assert len(corpus[ID].words) == 2
+    assert [Path(skip.where).name for skip in corpus.skipped] == []
+
+
+@pytest.mark.parametrize("copy", [f"{DIALOGUE} copy", "denoised", ".ipynb_checkpoints", "."])
+@pytest.mark.parametrize(("kind", "count"), [("wav", 3), ("ForcedAlignment", 3)])
+def test_copies_outside_the_dialogues_folder_are_listed_and_never_read(iemocap_tree, copy, kind, count):
+    whole = read(iemocap_tree)
+    folder = iemocap_tree.root / f"Session1/sentences/{kind}"
+    (folder / copy).mkdir(exist_ok=True)
+    for path in (folder / DIALOGUE).iterdir():
+        if path.suffix == ".wav":
+            write_wav(folder / copy / path.name, 0.25)
+        else:
+            (folder / copy / path.name).write_text(path.read_text().replace("NOW", "THEN").replace("AW", "OW"))
+    corpus = read(iemocap_tree)
+    assert corpus.utterances == whole.utterances
+    suffixes = ["wav"] if kind == "wav" else ["wdseg", "phseg"]
+    assert corpus.skipped == [
+        Skip(
+            f"Session1/sentences/{kind}" + ("" if copy == "." else f"/{copy}"),
+            f"{count} files that are not in the folders of their dialogues, the first Ses01F_impro01_F000.{suffix}; "
+            "left out",
+        )
+        for suffix in suffixes
+    ]
+
+
+def test_two_sounds_of_an_utterance_stop_the_reader(iemocap_tree):
+    path = iemocap_tree.path("wav", ID)
+    shutil.copy(path, path.with_suffix(".FLAC"))
+    assert error(iemocap_tree) == (f"Session1/sentences/wav/{DIALOGUE}/{ID}.wav: beside {ID}.FLAC; keep one of them")
+
+
+def test_flac_instead_of_wav(iemocap_tree):
+    path = iemocap_tree.path("wav", ID)
+    soundfile.write(path.with_suffix(".flac"), np.zeros(16000), 16000)
+    path.unlink()
+    assert read(iemocap_tree)[ID].duration == 1.0
+
+
+@pytest.mark.parametrize("name", [f"{DIALOGUE} - Copy", f"{DIALOGUE}_old", "readme", f"{DIALOGUE}_e2_cat"])
+@pytest.mark.parametrize("folder", ["EmoEvaluation", "transcriptions"])
+def test_text_file_that_is_not_named_for_a_dialogue_is_listed(iemocap_tree, name, folder):
+    file = iemocap_tree.root / f"Session1/dialog/{folder}/{DIALOGUE}.txt"
+    (file.parent / f"{name}.txt").write_text(file.read_text().replace("ang", "hap").replace("now", "then"))
+    corpus = read(iemocap_tree)
+    assert (corpus[ID].emotion, corpus[ID].text) == ("angry", "What now?")
+    assert corpus.skipped == [
+        Skip(
+            f"Session1/dialog/{folder}/{name}.txt",
+            "expected a file named for a dialogue, like Ses01F_impro01.txt; left out",
+        )
+    ]
+
+
+def test_session_that_is_not_read_is_listed(iemocap_tree):
+    shutil.copytree(iemocap_tree.root / "Session1", iemocap_tree.root / "Session6")
+    shutil.rmtree(iemocap_tree.root / "Session2/dialog/EmoEvaluation")
+    why = "expected Session1 to Session5, with label files in dialog/EmoEvaluation; left out"
+    assert read(iemocap_tree).skipped == [Skip("Session2", why), Skip("Session6", why)]
+
+
+def test_waveform_that_is_no_file(iemocap_tree):
+    path = iemocap_tree.path("wav", ID)
+    path.unlink()
+    path.symlink_to("nowhere")
+    (skip,) = read(iemocap_tree).skipped
+    assert skip.why == (
+        f"{ID} has no waveform sentences/wav/{DIALOGUE}/{ID}.wav; what is there is a folder or a broken link; left out"
+    )
+
+
+def test_path_that_is_not_utf_8(iemocap_tree):
+    """Such names come out of old archives; messages must be printable wherever they go."""
+    root = iemocap_tree.root.with_name(os.fsdecode(b"caf\xe9"))
+    iemocap_tree.root.rename(root)
+    stray = root / "Session1/sentences/wav" / os.fsdecode(b"\xe9")
+    shutil.copytree(root / f"Session1/sentences/wav/{DIALOGUE}", stray)
+    corpus = iemocap.read(root, progress=False)
+    assert len(corpus) == 5
+    assert corpus.skipped[0].where == "Session1/sentences/wav/\N{REPLACEMENT CHARACTER}"
+    assert len(read_waveform(corpus[ID].audio)) == 16000
+    assert corpus.content
 
 
 def test_transcript_lines_of_no_labelled_utterance_are_counted(iemocap_tree):
@@ -142,7 +255,7 @@ def test_utterance_without_transcript_or_waveform_is_counted_and_warned_of(iemoc
     assert f"3 of 5 labelled utterances left out, listed in Corpus.skipped; first {LABELS}:8: {ID} has" in caplog.text
 
 
-def test_unlabelled_dialogue_is_counted(iemocap_tree):
+def test_unlabelled_dialogue_is_counted_and_warned_of(iemocap_tree, caplog):
     iemocap_tree.add("Ses01M_impro02", ["hap", "fea"])
     iemocap_tree.path("labels", "Ses01M_impro02").unlink()
     iemocap_tree.path("text", "Ses01M_impro02").write_text("Ses01M_impro02_F000 [1.0-2.0]: Hello.\n")
@@ -156,14 +269,14 @@ def test_unlabelled_dialogue_is_counted(iemocap_tree):
             "Ses01M_impro02_M001 has a waveform but neither label nor transcript; left out",
         ),
     ]
+    assert "1 dialogues without labels left out, listed in Corpus.skipped: Ses01M_impro02" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "expected a wav file, found an empty one"),
-        (b"NIST_1A\n   1024\n", "expected a wav file (RIFF ... WAVE), found the bytes b'NIST_1A\\n   1'"),
-        (slice(0, 20), "cut off: expected a header with `fmt ` and `data`, found only 20 bytes"),
+        (b"", "expected a sound file, found an empty one"),
+        (b"<!DOCTYPE html>", "expected a sound file, found the bytes b'<!DOCTYPE ht' (Format not recognised)"),
         (slice(0, 44), "cut off: the header promises 32000 bytes of samples, the file holds 0"),
         (slice(0, 16044), "cut off: the header promises 32000 bytes of samples, the file holds 16000"),
     ],
@@ -201,6 +314,11 @@ def test_missing_alignment_keeps_the_utterance(iemocap_tree):
     ("old", "new", "why"),
     [
         ("Total score:     -298154\n", "", "line 7: expected 'Total score: ...' at the end, found '80 99 -61309 </s>'"),
+        (
+            "-91309 NOW",
+            "-91309 NOW THEN",
+            "line 5: expected start frame, end frame, score and label, found '35 69 -91309 NOW THEN'",
+        ),
         ("-91309 NOW", "-9", "line 5: expected start frame, end frame, score and label, found '35 69 -9'"),
         (
             "  35    69",
@@ -235,6 +353,18 @@ def test_damaged_alignment_keeps_the_utterance(iemocap_tree, old, new, why):
     assert corpus[ID].words == ()
     assert len(corpus[ID].phones) == 3
     assert corpus.skipped == [Skip(f"{ALIGNMENT}.wdseg", f"alignment damaged, utterance kept without words: {why}")]
+
+
+@pytest.mark.parametrize("label", ["sil", "sp", "!SIL", "{LG}", "#NOISE#", "[LAUGHTER]", "(2)"])
+def test_labels_of_silence_and_noise_are_no_words(iemocap_tree, label):
+    iemocap_tree.change("wdseg", ID, "-91309 NOW", f"-91309 {label}")
+    assert [word.label for word in read(iemocap_tree)[ID].words] == ["what"]
+
+
+def test_alignment_without_a_word_is_listed(iemocap_tree):
+    path = iemocap_tree.path("wdseg", ID)
+    path.write_text(path.read_text().replace("WHAT(2)", "SIL").replace("NOW", "<s>"))
+    assert read(iemocap_tree).skipped == [Skip(f"{ALIGNMENT}.wdseg", "no words, but silence or noise alone")]
 
 
 def test_empty_alignment_keeps_the_utterance(iemocap_tree):
@@ -279,8 +409,21 @@ def test_label_file_in_utf_16_stops_the_reader(iemocap_tree):
     path = iemocap_tree.path("labels", DIALOGUE)
     path.write_text(path.read_text(), encoding="utf-16")
     assert error(iemocap_tree) == (
-        f"{LABELS}:1: expected text in UTF-8 or Latin-1, found zero bytes (UTF-16, or a damaged file)"
+        f"{LABELS}:1: expected text in UTF-8 or Windows-1252, found zero bytes (UTF-16, an archive or a damaged file); "
+        "unpack it or save it as UTF-8"
     )
+
+
+@pytest.mark.parametrize("line", ["[" + "1," * 40_000, "[1 - 2] a b [" + "," * 40_000 + "x"])
+def test_a_label_line_of_many_commas_is_refused_as_fast_as_any(iemocap_tree, line):
+    iemocap_tree.change("labels", DIALOGUE, LINE, line)
+    assert error(iemocap_tree).startswith(f"{LABELS}:8: expected '[start - end]<TAB>name<TAB>emotion<TAB>[V, A, D]'")
+
+
+def test_labels_in_capitals_and_a_blank_first_line(iemocap_tree):
+    iemocap_tree.change("labels", DIALOGUE, f"{ID}\tang", f"{ID}\tANG")
+    iemocap_tree.change("labels", DIALOGUE, "% [START_TIME", "\n% [START_TIME")
+    assert read(iemocap_tree)[ID].emotion == "angry"
 
 
 def test_unknown_label_stops_the_reader(iemocap_tree):
@@ -305,7 +448,7 @@ def test_absurd_times_of_a_label_are_counted(iemocap_tree, times):
     assert corpus.skipped == [Skip(f"{LABELS}:8", why)]
 
 
-@pytest.mark.parametrize("ratings", ["2.5, nan, 3.5", "2.5, 1e9, 3.5", "2.5, high, 3.5"])
+@pytest.mark.parametrize("ratings", ["2.5, 3.5", "2,5, 3,5, 3,5", "2.5, nan, 3.5", "2.5, 1e9, 3.5", "2.5, high, 3.5"])
 def test_absurd_ratings_of_a_label_are_counted(iemocap_tree, ratings):
     iemocap_tree.change("labels", DIALOGUE, LINE, LINE.replace("2.5000, 3.0000, 3.5000", ratings))
     corpus = read(iemocap_tree)

@@ -55,6 +55,23 @@ def test_absent_folder_says_where_it_looked_and_how_to_get_the_corpus(monkeypatc
     )
 
 
+def test_relative_folder_says_where_it_looked(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"no folder {tmp_path}/data/IEMOCAP"):
+        corpora.load("iemocap", "data/IEMOCAP")
+
+
+def test_archive_in_place_of_a_folder(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"a\.zip is a file, expected the folder of iemocap; unpack it"):
+        corpora.load("iemocap", tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("form", ['"{}"', "'{}'", "{}\n", "{}/"])
+def test_folder_as_people_copy_it(iemocap_tree, form):
+    assert len(corpora.load("iemocap", form.format(iemocap_tree.root), progress=False)) == 5
+
+
 def test_synthetic_tree_that_is_not_whole(iemocap_tree):
     with pytest.raises(FileNotFoundError) as caught:
         corpora.load("synthetic", iemocap_tree.root)

@@ -38,6 +38,7 @@ def test_what_cannot_be_used_is_counted(ravdess_tree, caplog):
         (folder / f"{name}.wav").write_bytes(whole)
     (folder / "03-01-03-01-01-01-01.wav").write_bytes(whole[:1044])
     (folder / "03-01-04-01-01-01-01.wav").write_bytes(b"")
+    (folder / "03-01-01-01-01-01-01.wav").rename(folder / "03-01-01-01-01-01-01.WAV")
     corpus = ravdess.read(ravdess_tree, progress=False)
     name = "expected a name 03-01-EE-II-SS-RR-AA.wav (audio, speech, emotion 01 to 08, then 01 or 02 thrice, actor)"
     assert corpus.skipped == [
@@ -46,7 +47,7 @@ def test_what_cannot_be_used_is_counted(ravdess_tree, caplog):
             "Actor_01/03-01-03-01-01-01-01.wav",
             "cut off: the header promises 96000 bytes of samples, the file holds 1000",
         ),
-        Skip("Actor_01/03-01-04-01-01-01-01.wav", "expected a wav file, found an empty one"),
+        Skip("Actor_01/03-01-04-01-01-01-01.wav", "expected a sound file, found an empty one"),
         Skip("Actor_01/03-01-05-01-01-01-07.wav", "expected a file of Actor_01, the name says Actor_07"),
         Skip("Actor_01/03-01-09-01-01-01-01.wav", name),
         Skip("Actor_01/03-02-05-01-01-01-01.wav", name),
@@ -68,7 +69,7 @@ def test_tree_that_is_not_ravdess(tmp_path):
 def test_nothing_left(ravdess_tree):
     for path in ravdess_tree.glob("*/*.wav"):
         path.write_bytes(b"")
-    message = r"found none; first Actor_01/03-01-01-01-01-01-01\.wav: expected a wav file, found an empty one"
+    message = r"found none; first Actor_01/03-01-01-01-01-01-01\.wav: expected a sound file, found an empty one"
     with pytest.raises(ValueError, match=message):
         ravdess.read(ravdess_tree, progress=False)
 

@@ -163,7 +163,7 @@ def test_odd_files_are_ignored_or_counted(tree):
     assert len(corpus) == 3
     assert corpus.skipped == [
         Skip("labels/Trial_01.csv", "expected a name like Train_01.csv; left out"),
-        Skip("audio/Train_02.wav", "expected a wav file, found an empty one; Train_02 left out"),
+        Skip("audio/Train_02.wav", "expected a sound file, found an empty one; Train_02 left out"),
     ]
 
 
@@ -248,7 +248,8 @@ def test_files_without_rows_stop_the_reader(tree, folder):
     assert message(tree) == f"{folder}/Train_01.csv: expected {FORM[folder]}, found a header alone"
     tree.write(folder, "Train_01", [FORM[folder]], encoding="utf-16")
     assert message(tree) == (
-        f"{folder}/Train_01.csv: expected text in UTF-8 or Windows-1252, found zero bytes (UTF-16, or a damaged file)"
+        f"{folder}/Train_01.csv:1: expected text in UTF-8 or Windows-1252, found zero bytes (UTF-16, an "
+        "archive or a damaged file); unpack it or save it as UTF-8"
     )
 
 
@@ -345,9 +346,12 @@ def test_damaged_or_absent_extras(generated, tree, tmp_path):
     for name, content, how in (
         ("cues.csv", "id,held_back\n", lambda: conversations.read_cues(root)),
         ("latents/Train_01.csv", "time;arousal\n0.0;1\n", lambda: conversations.read_latents(root, "Train_01")),
+        ("latents/Train_02.csv", 0.5, lambda: conversations.read_latents(root, "Train_02")),
         ("ceilings.json", "[]", lambda: conversations.read_ceilings(root)),
     ):
-        (root / name).write_text(content)
+        whole = (root / name).read_text().splitlines(keepends=True)
+        half = "".join(whole[: len(whole) // 2])
+        (root / name).write_text(half if content == 0.5 else content)
         with pytest.raises(ValueError, match=rf"{re.escape(name)} is damaged: expected .*make the corpus again"):
             how()
 

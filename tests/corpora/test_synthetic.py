@@ -39,8 +39,12 @@ def test_transcripts_come_with_it(synthetic_root):
     assert [u.text for u in heard] != [u.text for u in corpus]
 
 
+MARKER = '{"name": "synthetic", "utterances": 2, "seed": 0, "lexicon": 1}'
+
+
 def test_cues(tmp_path):
     (tmp_path / "cues.csv").write_text(CUES)
+    (tmp_path / "corpus.json").write_text(MARKER)
     cues = reader.read_cues(tmp_path)
     assert cues.loc["b", "stressed"] == 4
     assert cues.decoy.isna().tolist() == [True, False]
@@ -50,19 +54,42 @@ def test_cues(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "No columns to parse from file"),
+        ("", f"expected the columns {', '.join(reader.CUES)}, found none"),
         ("id,emotion\na,sad\n", f"expected the columns {', '.join(reader.CUES)}, found id, emotion"),
-        (CUES.replace(",4,9,", ",four,9,"), "Unable to parse string 'four'"),
+        (CUES.splitlines()[0], "expected 2 rows, found 0"),
+        (CUES[: CUES.index("b,")], "expected 2 rows, found 1"),
+        (CUES[:-5], "row 2 has 6 fields, expected 8"),
+        (CUES.replace(",4,9,", ",four,9,"), "Unable to parse string "),
+        (CUES.replace(",4,9,", ",-7,9,"), "expected the index of a word as stressed of b, found -7"),
+        (CUES.replace(",4,9,", ",4,1000,"), "expected the index of a word as decoy of b, found 1000"),
+        (CUES.replace("a,angry", "a,anfry"), "expected emotion of a among angry, happy, neutral, sad, found 'anfry'"),
         (CUES.replace("\nb,", "\na,"), "two rows for a"),
     ],
 )
 def test_damaged_cues(tmp_path, content, message):
     path = tmp_path / "cues.csv"
     path.write_text(content)
+    (tmp_path / "corpus.json").write_text(MARKER)
     with pytest.raises(
         ValueError, match=f"{re.escape(str(path))} is damaged: {re.escape(message)}.*make the corpus again"
     ):
         reader.read_cues(tmp_path)
+
+
+def test_lexicon(tmp_path, synthetic_root):
+    assert len(reader.read_lexicon(synthetic_root)) == reader.about(synthetic_root)["lexicon"]
+    (tmp_path / "corpus.json").write_text(MARKER)
+    (tmp_path / "lexicon.csv").write_text(",".join(reader.LEXICON))
+    with pytest.raises(ValueError, match=r"lexicon\.csv is damaged: expected 1 rows, found 0; make the corpus again"):
+        reader.read_lexicon(tmp_path)
+
+
+@pytest.mark.parametrize("score", ["17.68", "NaN", '"0.9"', "null"])
+def test_damaged_ceilings(tmp_path, score):
+    path = tmp_path / "ceilings.json"
+    path.write_text(f'{{"all": {{"size": 200, "text": {{"accuracy": 0.5, "ua": {score}}}}}}}')
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is damaged: expected ua from -1 to 1, found "):
+        reader.read_ceilings(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +98,7 @@ def test_damaged_cues(tmp_path, content, message):
         ("{", "Expecting property name"),
         ("[1]", "expected an object with name, utterances, seed"),
         ("{}", "expected an object with"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
     ],
 )
 def test_damaged_marker(tmp_path, content, message):

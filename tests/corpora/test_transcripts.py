@@ -28,7 +28,11 @@ def test_read(tmp_path, content):
         (b"id\ttext\na\tone\n\nb\ttwo\n", "3: expected 'id<TAB>text' with exactly one tab, found ''"),
         (b"id\ttext\na\tone\ttwo\n", r"2: expected 'id<TAB>text' with exactly one tab, found 'a\tone\ttwo'"),
         (b"id\ttext\na\tone\nb\ttwo\na\tone\n", "4: a second transcript of a, the first is in line 2; keep one"),
-        (b"id\ttext\na\tcaf\xe9\n", r"2: expected UTF-8, found b'a\tcaf\xe9' (unexpected end of data)"),
+        (
+            "id\ttext\n".encode("utf-16"),
+            "1: expected text in UTF-8 or Windows-1252, found zero bytes (UTF-16, an archive or a damaged file); "
+            "unpack it or save it as UTF-8",
+        ),
     ],
 )
 def test_damaged_table(tmp_path, content, message):
@@ -37,6 +41,12 @@ def test_damaged_table(tmp_path, content, message):
     with pytest.raises(ValueError) as caught:
         read_transcripts(path)
     assert str(caught.value) == f"{path}:{message}"
+
+
+def test_table_in_windows_1252(tmp_path):
+    path = tmp_path / "asr.tsv"
+    path.write_bytes(b"id\ttext\na\tdon\x92t\n")
+    assert read_transcripts(path) == {"a": "don’t"}
 
 
 @pytest.fixture
