@@ -117,7 +117,7 @@ class Paralinguistic(nn.Module):
         for layer, pool in zip(self.convolutions, self.pools, strict=True):
             kernel = layer.kernel_size[0]
             x = layer(functional.pad(x, ((kernel - 1) // 2, kernel // 2)))
-            x = functional.max_pool1d(x, pool).relu()
+            x = x.unflatten(2, (-1, pool)).amax(3).relu()  # ties share the gradient
             if int(frames.min()) < waves.shape[1] // self.frame:
                 steps = frames * (x.shape[2] * self.frame // waves.shape[1])
                 x = x * real(steps, x.shape[2], x.device)[:, None]
