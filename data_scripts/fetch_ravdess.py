@@ -10,7 +10,7 @@ import argparse
 import logging
 import shutil
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from data_scripts.download import Remote, command, download, put, unpack, vacant, workshop, writing
 from serlib import files
@@ -106,9 +106,13 @@ def _link(root: Path, out: Path, new: Path) -> Counter[str]:
 
 def _place(name: PurePosixPath) -> PurePosixPath | None:
     """Where a file of the zip belongs: `Actor_NN/name.wav`, whatever folder that lies in there."""
-    if name.parent.name in ravdess.ACTORS and ravdess.FILE_NAME.fullmatch(name.name):
+    if name.parent.name in ravdess.ACTORS and _is_speech(name):
         return PurePosixPath(name.parent.name, name.name)
     return None
+
+
+def _is_speech(path: PurePath) -> bool:
+    return path.suffix == ".wav" and ravdess.FILE_NAME.fullmatch(path.stem) is not None
 
 
 def _actors_in(folder: Path) -> Path:
@@ -134,13 +138,13 @@ def _check(root: Path, source: Path) -> Counter[str]:
 
     Files with other names, such as RAVDESS's songs, do not count: `corpora.load` leaves them out, too.
     """
-    if not any(ravdess.FILE_NAME.fullmatch(path.name) for path in root.glob("Actor_*/*.wav")):
+    if not any(_is_speech(path) for path in root.glob("Actor_*/*.wav")):
         raise ValueError(f"{source}: expected files such as Actor_12/03-01-05-01-02-01-12.wav, found none")
     try:
         corpus = ravdess.read(root, progress=False)
     except ValueError as error:
         raise ValueError(f"{source}: no file can be read: {error}. Get them anew") from error
-    damaged = [skip for skip in corpus.skipped if ravdess.FILE_NAME.fullmatch(Path(skip.where).name)]
+    damaged = [skip for skip in corpus.skipped if _is_speech(Path(skip.where))]
     if damaged:
         count = f"{len(damaged):,} of {len(damaged) + len(corpus.utterances):,} files are damaged"
         raise ValueError(f"{source}: {count}, first {damaged[0].where}: {damaged[0].why}. Get them anew")
