@@ -239,7 +239,7 @@ def _choose(option: str, value: str, known) -> str:
 
 
 # The paper's own. It names neither epochs nor when training stops. A sequence of 300
-# labels lasts 30 s; its segments of "10 sec" would have 100, see the variants.
+# labels lasts 30 s; its segments of "10 sec" would have 100, as those of the code.
 PAPER = Settings(
     epochs=100,
     max_steps=None,
