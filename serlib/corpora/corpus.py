@@ -144,8 +144,8 @@ class Corpus:
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        printable = [Skip(*map(_printable, skip)) for skip in self.skipped]
-        object.__setattr__(self, "skipped", printable)
+        skipped = [Skip(*map(printable, skip)) for skip in self.skipped]
+        object.__setattr__(self, "skipped", skipped)
         for kind in ("utterances", "recordings"):
             ordered = sorted(getattr(self, kind), key=lambda item: item.id)
             object.__setattr__(self, kind, ordered)
@@ -271,6 +271,6 @@ def _digest(path: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A text in which what a path has beside UTF-8 is replaced, so that it prints."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from serlib.corpora import wav
-from serlib.corpora.corpus import Corpus, Segment, Skip, Utterance
+from serlib.corpora.corpus import Corpus, Segment, Skip, Utterance, printable
 from serlib.corpora.lines import read_lines
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,8 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
         session for session, folder in folders.items() if folder not in present
     ]:
         log.warning(
-            "%s: only part of the corpus, no label files in %s", root, ", ".join(absent)
+            "%s: only part of the corpus, no label files in %s",
+            *(printable(str(root)), ", ".join(absent)),
         )
     why = f"expected Session1 to Session5, with label files in {LABELS}; left out"
     skipped = [
@@ -178,7 +179,7 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
     if unlabelled := sorted(set().union(*(one.unlabelled for one in sessions))):
         log.warning(
             "%s: %d dialogues without labels left out, listed in Corpus.skipped: %s",
-            *(root, len(unlabelled), _shortened(unlabelled)),
+            *(printable(str(root)), len(unlabelled), _shortened(unlabelled)),
         )
 
     utterances: list[Utterance] = []
@@ -212,7 +213,8 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
         log.warning(
             "%s: %d of %d labelled utterances left out, listed in Corpus.skipped; first"
             " %s: %s",
-            *(root, len(lost), len(tasks), *relative[0]),
+            *(printable(str(root)), len(lost), len(tasks)),
+            *map(printable, relative[0]),
         )
     return Corpus(name, root, utterances, relative)
 

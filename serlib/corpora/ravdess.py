@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from serlib.corpora import wav
-from serlib.corpora.corpus import Corpus, Skip, Utterance
+from serlib.corpora.corpus import Corpus, Skip, Utterance, printable
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,9 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
         )
     if absent := sorted(set(ACTORS) - {path.parent.name for path in files}):
         log.warning(
-            "%s: only part of the corpus, no files of %s", root, ", ".join(absent)
+            "%s: only part of the corpus, no files of %s",
+            printable(str(root)),
+            ", ".join(absent),
         )
     utterances: list[Utterance] = []
     skipped: list[Skip] = []
@@ -97,7 +99,12 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
     if skipped:
         log.warning(
             "%s: %d of %d files left out, listed in Corpus.skipped; first %s: %s",
-            *(root, len(skipped), len(files), *skipped[0]),
+            *(
+                printable(str(root)),
+                len(skipped),
+                len(files),
+                *map(printable, skipped[0]),
+            ),
         )
     return Corpus("ravdess", root, utterances, skipped)
 

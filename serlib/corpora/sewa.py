@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from serlib.corpora import wav
-from serlib.corpora.corpus import Corpus, Recording, Segment, Skip
+from serlib.corpora.corpus import Corpus, Recording, Segment, Skip, printable
 from serlib.corpora.lines import read_lines
 
 log = logging.getLogger(__name__)
@@ -131,13 +131,15 @@ def read(
     parts = {recording.partition for recording in recordings}
     if few := [part for part in ("train", "devel", "test") if part not in parts]:
         log.warning(
-            "%s: only part of the corpus, no recordings of %s", root, ", ".join(few)
+            "%s: only part of the corpus, no recordings of %s",
+            printable(str(root)),
+            ", ".join(few),
         )
     if relative:
         log.warning(
             "%s: %d things are missing or left out, listed in Corpus.skipped; first %s:"
             " %s",
-            *(root, len(relative), *relative[0]),
+            *(printable(str(root)), len(relative), *map(printable, relative[0])),
         )
     info = {"words": dict(words), "tags": dict(sorted(tags.items())), "lag": lag}
     return Corpus(name, root, [], relative, recordings=recordings, info=info)
