@@ -30,7 +30,7 @@ def nameless(**more: str) -> subprocess.CompletedProcess:
 def test_a_user_without_a_name_trains(tmp_path) -> None:
     done = nameless(SERLIB_CACHE=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert [one.name for one in tmp_path.iterdir()] == ["torch"]
+    assert {one.name for one in tmp_path.iterdir()} <= {"torch"}
     told = nameless()
     assert told.returncode == 1 and "FileNotFoundError" in told.stderr
     assert "Set SERLIB_CACHE to a folder" in told.stderr.splitlines()[-1]

@@ -62,7 +62,7 @@ def test_all_at_once_is_what_a_loop_over_words_and_frames_gives() -> None:
         before = torch.zeros(1, 3)
         for frame in torch.from_numpy(spoken.segment(second)):
             state = cell(before, state)
-            total += float((model.output(state[0])[0] - frame).square().sum())
+            total += (model.output(state[0])[0] - frame).square().sum().item()
             count += 3
             before = frame[None]
     error, size = speech2vec.squared_error(model, words, pairs, 1.0)
