@@ -67,7 +67,7 @@ def test_all_at_once_is_what_a_loop_over_words_and_frames_gives() -> None:
             before = frame[None]
     error, size = speech2vec.squared_error(model, words, pairs, 1.0)
     assert size == count
-    assert float(error) == pytest.approx(total, rel=1e-5)
+    assert error.item() == pytest.approx(total, rel=1e-5)
 
 
 def test_without_forcing_the_true_frames_do_not_matter() -> None:
