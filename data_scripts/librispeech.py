@@ -179,7 +179,7 @@ def align(
         parts = spoken_parts.parts(workshop, len(utterances), UTTERANCES_A_PART)
         missing = [part for part in parts if not part.path.exists()]
         left = [one for part in missing for one in utterances[part.sentences]]
-        spoken_parts.check_space(out, sum(len(one.words) for one in left), "aligning")
+        spoken_parts.check_space(out, sum(len(one.words) for one in left))
         with tqdm(
             total=len(utterances),
             initial=len(utterances) - len(left),

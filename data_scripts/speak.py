@@ -15,24 +15,20 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
 if __name__ == "__main__" and __package__ in (None, ""):  # python data_scripts/speak.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_scripts import spoken_parts
-from data_scripts.spoken_parts import Part
+from data_scripts import spoken_parts, workshop
 from data_scripts.synthetic.plan import SPEAKERS
 from data_scripts.synthetic.voice import NATIVE_RATE, Phone, Reading, Synthesiser, library
-from serlib import parallel
 from serlib.corpora.corpus import Segment
 from serlib.embeddings import spoken
 
@@ -125,13 +121,13 @@ def speak(
         "synthesiser": f"espeak-ng {Synthesiser().version()}",
         "text": hashlib.blake2b("\n".join(map(" ".join, words)).encode(), digest_size=8).hexdigest(),
     }
-    with spoken_parts.making(out, request) as workshop:
-        if workshop is None:
+    with spoken_parts.making(out, request) as unfinished:
+        if unfinished is None:
             return
-        parts = spoken_parts.parts(workshop, len(words), SENTENCES_A_PART)
+        parts = spoken_parts.parts(unfinished, len(words), SENTENCES_A_PART)
         missing = [part for part in parts if not part.path.exists()]
         left = sum(len(own) for part in missing for own in words[part.sentences])
-        spoken_parts.check_space(out, left, "speaking")
+        spoken_parts.check_space(out, left)
         with tqdm(
             total=request["words"],
             initial=request["words"] - left,
@@ -140,23 +136,10 @@ def speak(
             desc="Speaking",
             disable=not progress,
         ) as bar:
-            for count in _spoken(words, missing, voices, jobs):
+            tasks = [(words[part.sentences], part.sentences.start, voices, part.path) for part in missing]
+            for count in workshop.spread(_speak_part, tasks, jobs):
                 bar.update(count)
         spoken_parts.join(out, parts, np.arange(len(words)) % voices, request["voices"], request)
-
-
-def _spoken(words: Sequence[Sequence[str]], parts: Sequence[Part], voices: int, jobs: int) -> Iterator[int]:
-    """Speak parts in parallel; yield the number of words of each that is done."""
-    tasks = [(words[part.sentences], part.sentences.start, voices, part.path) for part in parts]
-    if jobs == 1:
-        yield from (_speak_part(*task) for task in tasks)
-        return
-    try:
-        yield from parallel.run((delayed(_speak_part)(*task) for task in tasks), jobs, ordered=False, batch_size=1)
-    except TerminatedWorkerError as error:
-        raise RuntimeError(
-            "a process that speaks was killed, perhaps for want of memory; run again to go on, with fewer --jobs"
-        ) from error
 
 
 def _speak_part(sentences: Sequence[Sequence[str]], first: int, voices: int, path: Path) -> int:

@@ -6,11 +6,8 @@ inside it notes what is being made and holds the finished parts; `speech.json`, 
 
 from __future__ import annotations
 
-import errno
-import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_scripts import workshop
 from serlib import files
 from serlib.corpora.corpus import Segment
 from serlib.embeddings import spoken
@@ -26,7 +24,6 @@ from serlib.features.mfcc_torch import mfcc_batch
 from serlib.timing import Grid
 
 BATCH = 16  # sentences whose MFCC are computed at once
-WORKSHOP = ".unfinished"
 BYTES_PER_WORD = 2 * 13 * 40  # a little more than they take
 
 
@@ -38,70 +35,25 @@ class Part:
     path: Path
 
 
-def parts(workshop: Path, sentences: int, size: int) -> list[Part]:
+def parts(folder: Path, sentences: int, size: int) -> list[Part]:
     """Divide so many sentences into parts of `size`."""
     starts = range(0, sentences, size)
-    return [Part(slice(first, first + size), workshop / f"part-{first:07d}.npz") for first in starts]
+    return [Part(slice(first, first + size), folder / f"part-{first:07d}.npz") for first in starts]
 
 
-@contextmanager
-def making(out: Path, request: Mapping[str, Any]) -> Iterator[Path | None]:
-    """Hold the lock on a spoken text while it is made; yield the folder for its parts, or None if it is complete.
-
-    The folder is removed when the block ends well.
+def making(out: Path, request: dict[str, Any]) -> AbstractContextManager[Path | None]:
+    """Hold a spoken text alone while it is made, see `workshop.making`.
 
     Args:
         out: folder of the spoken text; absent, empty, or holding the same one, complete or not.
         request: what it shall be, as noted in its files.
-
-    Raises:
-        FileExistsError: if the folder holds something else.
-        OSError: if it cannot be written.
     """
-    if _complete(out, request):
-        yield None
-        return
-    workshop = out / WORKSHOP
-    with files.locked(workshop / "work"):
-        if _complete(out, request):
-            yield None
-            return
-        if not (workshop / "request.json").exists():
-            files.write_json(workshop / "request.json", request)
-        yield workshop
-        shutil.rmtree(workshop)
+    return workshop.making(out, request, "spoken text", spoken.FACTS, (spoken.FRAMES, spoken.WORDS))
 
 
-def _complete(out: Path, request: Mapping[str, Any]) -> bool:
-    """Return whether the spoken text is already there; raise FileExistsError if something else is."""
-    for path in (out / spoken.FACTS, out / WORKSHOP / "request.json"):
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            different = [key for key, value in request.items() if found.get(key) != value]
-            if different:
-                raise FileExistsError(
-                    errno.EEXIST,
-                    f"the folder holds another spoken text (another {', '.join(different)}); choose another folder",
-                    str(out),
-                )
-            return path.name == spoken.FACTS
-    ours = {WORKSHOP, spoken.FRAMES, spoken.WORDS}
-    if out.is_dir() and any(path.name not in ours for path in out.iterdir()):
-        raise FileExistsError(
-            errno.EEXIST, "the folder holds something that is no spoken text; choose an empty one", str(out)
-        )
-    return False
-
-
-def check_space(out: Path, words: int, task: str) -> None:
+def check_space(out: Path, words: int) -> None:
     """Raise OSError if the disk is too small for so many words, twice: as parts and together."""
-    needed, free = 2 * words * BYTES_PER_WORD, shutil.disk_usage(out).free
-    if needed > free:
-        raise OSError(
-            errno.ENOSPC,
-            f"{task} needs about {needed / 1e6:,.0f} MB, the disk has {free / 1e6:,.0f} MB; free some space",
-            str(out),
-        )
+    workshop.check_space(out, 2 * words * BYTES_PER_WORD)
 
 
 def write_part(

@@ -1,7 +1,7 @@
 """A corpus that is made in a folder of its own: resumed after an interruption, and whole or not there at all.
 
-What `make_synthetic` and `make_conversations` share; taught in no chapter. Until a corpus is complete, a folder inside
-it notes what is being made and holds the unfinished files; `corpus.json`, which says the same, is written last.
+What all programs that make data share; taught in no chapter. Until a corpus or a spoken text is complete, a folder
+inside it notes what is being made and holds the unfinished files; a marker, which says the same, is written last.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ WORKSHOP = ".unfinished"
 MARKER = "corpus.json"
 
 
-def complete(root: Path, request: dict, kind: str) -> bool:
+def complete(root: Path, request: dict, kind: str, marker: str = MARKER, ours: Sequence[str] = ()) -> bool:
     """Return whether a corpus is already there.
 
     Args:
         root: its folder.
         request: what it shall be, as noted in its files.
         kind: what to call it in messages, for instance `synthetic corpus`.
+        marker: the file that is written last.
+        ours: other files that may be there before.
 
     Raises:
         FileExistsError: if something else is there.
     """
-    for path in (root / MARKER, root / WORKSHOP / "request.json"):
+    for path in (root / marker, root / WORKSHOP / "request.json"):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -55,10 +57,10 @@ def complete(root: Path, request: dict, kind: str) -> bool:
                 errno.EEXIST, f"the folder holds another {kind} ({theirs}); this one would have {mine}; "
                 "choose another folder, or delete that one", str(root)
             )  # fmt: skip
-        return path.name == MARKER
-    if root.is_dir() and any(path.name != WORKSHOP for path in root.iterdir()):
-        if (root / MARKER).exists():  # another process has just finished it
-            return complete(root, request, kind)
+        return path.name == marker
+    if root.is_dir() and any(path.name not in (WORKSHOP, *ours) for path in root.iterdir()):
+        if (root / marker).exists():  # another process has just finished it
+            return complete(root, request, kind, marker, ours)
         raise FileExistsError(
             errno.EEXIST, f"the folder holds something that is no {kind}; choose an empty one", str(root)
         )
@@ -66,11 +68,13 @@ def complete(root: Path, request: dict, kind: str) -> bool:
 
 
 @contextmanager
-def making(root: Path, request: dict, kind: str) -> Iterator[Path | None]:
+def making(
+    root: Path, request: dict, kind: str, marker: str = MARKER, ours: Sequence[str] = ()
+) -> Iterator[Path | None]:
     """Hold the corpus alone while it is made; other processes that ask for it wait.
 
     Args:
-        root, request, kind: as `complete`.
+        root, request, kind, marker, ours: as `complete`.
 
     Yields:
         the folder for unfinished files, which is gone afterwards; None if the corpus is already there.
@@ -81,12 +85,12 @@ def making(root: Path, request: dict, kind: str) -> Iterator[Path | None]:
     """
     workshop = root / WORKSHOP
     with _writing(root), ExitStack() as stack:
-        while not complete(root, request, kind):
+        while not complete(root, request, kind, marker, ours):
             try:
                 stack.enter_context(files.locked(workshop / "work"))
             except FileNotFoundError:  # the process that held the lock is done, and its folder is gone
                 continue
-            there = complete(root, request, kind)
+            there = complete(root, request, kind, marker, ours)
             if not there:
                 _begin(workshop, request)
             yield None if there else workshop
@@ -111,7 +115,7 @@ def check_space(root: Path, needed: float) -> None:
     if needed > free:
         raise OSError(
             errno.ENOSPC,
-            f"the corpus needs about {needed / 1e6:,.0f} MB, the disk has {free / 1e6:,.0f} MB; free some space",
+            f"what is made needs about {needed / 1e6:,.0f} MB, the disk has {free / 1e6:,.0f} MB; free some space",
             str(root),
         )
 
@@ -123,8 +127,9 @@ def _writing(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         advice = files.UNWRITABLE.get(error.errno)
-        if advice is None or advice in str(error.strerror) or "free some space" in str(error.strerror):
-            raise
+        said = str(error.strerror)
+        if advice is None or advice in said or "; choose a" in said or "free some space" in said:
+            raise  # it says what to do already
         where = error.filename or root
         raise OSError(error.errno, f"cannot write: {error.strerror}; {advice}, then run again", str(where)) from error
 
