@@ -44,10 +44,11 @@ def _similarity(job: Job) -> list[Row]:
 
 
 def _differences() -> list[Job]:
-    others = ("skipgram", "long", "unforced", "per-voice", "autoencoder", "random", "phones")
-    pairs = [("word2vec", one) for one in others]
-    pairs += [("skipgram", "random"), ("skipgram", "autoencoder"), ("skipgram", "phones"), ("long", "random")]
-    pairs += [("per-voice", "random"), ("unforced", "random")]
+    trained = ("skipgram", "long", "unforced", "per-voice")
+    pairs = [("word2vec", one) for one in (*trained, "autoencoder", "random", "phones")]
+    pairs += [(one, "random") for one in (*trained, "autoencoder")]
+    pairs += [("word2vec", "skipgram-centred"), ("skipgram-centred", "skipgram"), ("skipgram-centred", "phones")]
+    pairs += [(f"{one}-centred", "random-centred") for one in (*trained, "autoencoder")]
     return [{"text": "brown", "space": a, "other": b, "seed": 0} for a, b in pairs]
 
 

@@ -22,7 +22,13 @@ Bed = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Source rows, target rows, and pairs of a source and a target index."""
 
 
-def rotated(rows: np.ndarray, noise: float, seed: int, shuffle: int = 100) -> Bed:
+def rotated(
+    rows: np.ndarray,
+    noise: float,
+    seed: int,
+    shuffle: int = 100,
+    mirrored: bool | None = None,
+) -> Bed:
     """Make a target of the same words: rotated, disturbed, in a slightly other order.
 
     The rotation is drawn from all orthogonal matrices: alignments start from the
@@ -35,6 +41,8 @@ def rotated(rows: np.ndarray, noise: float, seed: int, shuffle: int = 100) -> Be
         noise: normal, its deviation in units of the rows' root mean square.
         seed: of rotation, noise and order.
         shuffle: ranks that a word may move.
+        mirrored: whether the rotation is a mirror image too (its determinant is -1);
+            None leaves it to chance.
 
     Returns:
         source and target rows, (words, dims) float32 each, and (words, 2) pairs.
@@ -43,6 +51,8 @@ def rotated(rows: np.ndarray, noise: float, seed: int, shuffle: int = 100) -> Be
     draw = np.random.default_rng(seed)
     rotation, triangle = np.linalg.qr(draw.standard_normal((rows.shape[1],) * 2))
     rotation *= np.sign(np.diag(triangle))  # uniform over orthogonal matrices
+    if mirrored is not None and mirrored != (np.linalg.det(rotation) < 0):
+        rotation[0] *= -1
     spread = noise * np.sqrt(np.mean(np.square(rows)))
     target = rows @ rotation.T + spread * draw.standard_normal(rows.shape)
     order = np.argsort(np.arange(len(rows)) + draw.uniform(0, shuffle, len(rows)))

@@ -25,8 +25,11 @@ SHIPPED = {"wordsim353": "wordsim353.tsv", "simlex999": "simlex999.txt"}
 al. 2015, of likeness.
 """
 
-SAMPLES = 1000
+SAMPLES = 1_000
 """Resamples behind an interval of a correlation."""
+
+TEST_SAMPLES = 10_000
+"""Resamples behind a p-value, so that it can be small enough for one of many."""
 
 CHUNK = 1 << 23
 """Most numbers that a table of cosines or weights has at a time."""
@@ -186,11 +189,13 @@ def compare(
     known, _ = known_pairs([first, second], pairs)
     columns = [_scores(known), cosines(first, known), cosines(second, known)]
     members = np.arange(len(known))[:, None]
-    estimate, resampled = correlations(np.stack(columns, axis=1), members, seed)
+    estimate, resampled = correlations(
+        np.stack(columns, axis=1), members, seed, TEST_SAMPLES
+    )
     values = resampled[:, 0, 1] - resampled[:, 0, 2]
     difference = interval(estimate[0, 1] - estimate[0, 2], values)
     tail = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
-    p = min(1.0, 2 * (tail + 1) / (SAMPLES + 1))
+    p = min(1.0, 2 * (tail + 1) / (TEST_SAMPLES + 1))
     p = math.nan if math.isnan(difference.estimate) else float(p)
     return Difference(difference, p, len(known))
 
@@ -262,7 +267,7 @@ def interval(estimate: float, values: np.ndarray) -> Interval:
 
 
 def correlations(
-    columns: np.ndarray, members: np.ndarray, seed: int
+    columns: np.ndarray, members: np.ndarray, seed: int, samples: int = SAMPLES
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Spearman's correlations between columns, and those of resamples.
 
@@ -272,7 +277,7 @@ def correlations(
             or those of its two words; it counts as often as the product of theirs.
 
     Returns:
-        (k, k) and (SAMPLES, k, k); nan for under three pairs or a constant column.
+        (k, k) and (samples, k, k); nan for under three pairs or a constant column.
     """
     pairs, k = columns.shape
     reason = f"only {pairs} pairs of words are known" if pairs < 3 else ""
@@ -280,10 +285,10 @@ def correlations(
         reason = reason or f"all {pairs} cosines, or scores, are equal"
     if reason:
         logger.warning("no correlation: %s", reason)
-        return np.full((k, k), math.nan), np.full((SAMPLES, k, k), math.nan)
+        return np.full((k, k), math.nan), np.full((samples, k, k), math.nan)
     rng, drawn = np.random.default_rng(seed), int(members.max()) + 1
-    resampled = np.empty((SAMPLES, k, k))
-    for rows in chunks(SAMPLES, 2 * k * pairs + drawn):
+    resampled = np.empty((samples, k, k))
+    for rows in chunks(samples, 2 * k * pairs + drawn):
         size = len(resampled[rows])
         counts = rng.multinomial(drawn, np.full(drawn, 1 / drawn), size=size)
         resampled[rows] = _spearman(columns, counts[:, members].prod(axis=2))

@@ -401,6 +401,10 @@ def test_rotated_bed_tells_nothing_by_order() -> None:
     assert beds.Success(0.03, 0.05).succeeded and beds.Success(0.02, 0.05).succeeded is False
     assert beds.Success(0.04, 0.04).succeeded is None  # nothing to be found
     assert (beds.rotated(rows, 0.0, 3, shuffle=0)[2] == np.arange(500)[:, None]).all()
+    for mirrored in (False, True):
+        bed = beds.rotated(rows, 0.0, 3, mirrored=mirrored)
+        mapping = alignment.supervised(*bed)
+        assert np.linalg.det(mapping) == pytest.approx(-1 if mirrored else 1, abs=1e-4)
 
 
 def test_halves_share_out_all_sentences() -> None:
