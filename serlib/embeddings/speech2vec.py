@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as tensors
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from tqdm import tqdm
@@ -505,7 +506,7 @@ def save(path: str | Path, trained: Trained) -> None:
         OSError: if the file cannot be written.
     """
     with atomic(path) as temporary:
-        save_file(trained.model.state_dict(), temporary)
+        temporary.write_bytes(tensors(trained.model.state_dict()))
 
 
 def load(path: str | Path, settings: Settings, seed: int = 0) -> Trained:
