@@ -31,7 +31,7 @@ orelse = || { status=$$?; printf '\n%s\n' "make $@: $(1)" >&2; exit $$status; }
 .PHONY: help env corpus book test lint unit records replay audit notebooks html refresh reproduce gpu format clean distclean
 
 help:
-	@echo "make book       make the environment and the synthetic corpus, run every chapter, build the book;"
+	@echo "make book       make the environment and the synthetic corpora, run every chapter, build the book;"
 	@echo "                FRESH=1 trains everything that it shows anew, in hours"
 	@echo "make test       lint, unit, replay, notebooks and html, one after the other: what must pass before a change goes in"
 	@echo "make lint       check style and formatting (ruff)"
@@ -45,7 +45,7 @@ help:
 	@echo "make reproduce  run a chapter on your data: CHAPTER=yoon2018 CORPUS=iemocap ROOT=/data/IEMOCAP PROFILE=paper"
 	@echo "make gpu        what a machine with a GPU is good for, in MINUTES=8, into OUT=_build/gpu"
 	@echo "make format     format the code and mend what ruff can mend"
-	@echo "make corpus     make the synthetic corpus in the cache folder"
+	@echo "make corpus     make the synthetic corpora in the cache folder"
 	@echo "make env        make the environment in $(VENV)"
 	@echo "make clean      remove what was built; make distclean removes the environment too"
 
@@ -71,8 +71,9 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 corpus: $(READY)
-	@"$(BIN)/python" -c 'from serlib import corpora; c = corpora.load("synthetic"); print(len(c), "utterances in", c.root)' \
-	  $(call orelse,could not make the synthetic corpus. SERLIB_CACHE names the folder that it is kept in.)
+	@"$(BIN)/python" -c 'from serlib.corpora import load; \
+	  print(*(f"{len(c)} items in {c.root}" for c in map(load, ("synthetic", "conversations"))), sep="\n")' \
+	  $(call orelse,could not make the synthetic corpora. SERLIB_CACHE names the folder that they are kept in.)
 
 book: corpus $(if $(FRESH),records)
 	@"$(BIN)/python" workflow/run_chapters.py stage --execute _build/source $(if $(FRESH),--results "$(RECORDS)") \

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from serlib import models
 from serlib.papers import PAPERS, frame, published
 
 SYSTEMS = {
@@ -32,6 +33,11 @@ def test_every_system_of_every_paper_is_there() -> None:
         assert PAPERS[key].key == key and str(PAPERS[key].year) in key
         assert rows.value.between(-0.1, 1).all() and (rows.value.abs() > 0.005).all()
         assert rows.table.str.fullmatch(r"(Table|Section|Figure) [\d.]+(\([abc]\))?|Abstract").all()
+
+
+def test_all_32_systems_can_be_run() -> None:
+    assert {paper: set(models.systems(paper)) for paper in models.PAPERS} == SYSTEMS
+    assert sum(map(len, SYSTEMS.values())) == 32
 
 
 def test_a_number_printed_twice_is_the_same_both_times() -> None:

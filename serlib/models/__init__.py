@@ -13,7 +13,7 @@ from types import ModuleType
 
 from serlib.models.system import System, Variant
 
-PAPERS = ("yoon2018", "xu2019", "shen2020", "krishna2020")
+PAPERS = ("yoon2018", "xu2019", "shen2020", "krishna2020", "tzirakis2021")
 """Papers whose systems are here; each is the name of a module."""
 
 

@@ -1,5 +1,5 @@
-"""What every system of every paper owes, on real batches: finite logits, padding that changes nothing, gradients that
-reach every parameter, eight utterances learnt by heart; and the same of every variant."""
+"""What every system that tells classes owes, on real batches: finite logits, padding that changes nothing, gradients
+that reach every parameter, eight utterances learnt by heart; and the same of every variant."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from serlib.determinism import reproducible
 from serlib.inputs import Source
 from serlib.runs import Fold
 from serlib.settings import Sizes
+from serlib.tasks import CLASSES
 
-SYSTEMS = [(paper, name, "") for paper in models.PAPERS for name in models.systems(paper)]
-VARIANTS = [(paper, one.system, name) for paper in models.PAPERS for name, one in models.variants(paper).items()]
+PAPERS = [one for one in models.PAPERS if all(system.task is CLASSES for system in models.systems(one).values())]
+"""Those that tell classes; test_tzirakis2021.py asks the same of curves."""
+
+SYSTEMS = [(paper, name, "") for paper in PAPERS for name in models.systems(paper)]
+VARIANTS = [(paper, one.system, name) for paper in PAPERS for name, one in models.variants(paper).items()]
 TRAINED = [case for case in SYSTEMS if not case[1].endswith("-asr")]
 """Recognised text makes no other model."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data_scripts.make_conversations import make
-from serlib import corpora, inputs, models, results, runs, training
+from serlib import corpora, inputs, results, runs, training
 from serlib.batching import Batch, Dataset
 from serlib.corpora.corpus import Corpus
 from serlib.determinism import reproducible
@@ -337,12 +337,6 @@ def test_the_settings_are_the_papers_and_its_codes() -> None:
 # From a corpus to records
 
 
-@pytest.fixture
-def paper(monkeypatch: pytest.MonkeyPatch) -> None:
-    if "tzirakis2021" not in models.PAPERS:
-        monkeypatch.setattr(models, "PAPERS", (*models.PAPERS, "tzirakis2021"))
-
-
 @pytest.fixture(scope="module")
 def conversations(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     root = tmp_path_factory.mktemp("conversations") / "corpus"
@@ -365,7 +359,7 @@ def planned(corpus: Corpus, system: str, variant: str = "") -> runs.Run:
     return run
 
 
-def test_every_system_goes_from_a_corpus_to_a_record(conversations, paper, tmp_path: Path) -> None:
+def test_every_system_goes_from_a_corpus_to_a_record(conversations, tmp_path: Path) -> None:
     for name in SYSTEMS:
         run = planned(conversations, name)
         (record,) = runs.make([run], conversations, results_dir=tmp_path, jobs=1, progress=False)
@@ -377,7 +371,7 @@ def test_every_system_goes_from_a_corpus_to_a_record(conversations, paper, tmp_p
     assert len(results.read(tmp_path)) == len(SYSTEMS)
 
 
-def test_every_variant_makes_an_update_and_is_a_run_of_its_own(conversations, paper) -> None:
+def test_every_variant_makes_an_update_and_is_a_run_of_its_own(conversations) -> None:
     source = Source(conversations)
     usual = {name: planned(conversations, name) for name in SYSTEMS}
     keys = {run.key for run in usual.values()}
@@ -390,7 +384,7 @@ def test_every_variant_makes_an_update_and_is_a_run_of_its_own(conversations, pa
     assert len(keys) == len(SYSTEMS) + len(VARIANTS)
 
 
-def test_training_sees_sequences_and_everybody_else_whole_recordings(conversations, paper) -> None:
+def test_training_sees_sequences_and_everybody_else_whole_recordings(conversations) -> None:
     run = planned(conversations, "paralinguistic")
     fold = runs.prepare(run, conversations)
     assert run.settings.sequence == 100
@@ -403,7 +397,7 @@ def test_training_sees_sequences_and_everybody_else_whole_recordings(conversatio
     assert batch["sound"].shape[1:] == (batch.targets.shape[1], 800)
 
 
-def test_the_same_run_twice_is_the_same(conversations, paper) -> None:
+def test_the_same_run_twice_is_the_same(conversations) -> None:
     run = planned(conversations, "attention")
     outputs = []
     for _ in range(2):
@@ -412,7 +406,7 @@ def test_the_same_run_twice_is_the_same(conversations, paper) -> None:
     torch.testing.assert_close(*outputs, rtol=0, atol=0)
 
 
-def test_the_features_that_a_run_depends_on_are_named(paper) -> None:
+def test_the_features_that_a_run_depends_on_are_named() -> None:
     named = {name: inputs.features_of(system.inputs.values()) for name, system in SYSTEMS.items()}
     assert named["word2vec"] == named["paralinguistic"] == [] and named["attention"] == ["mfcc"]
 
