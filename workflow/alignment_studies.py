@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -52,24 +54,31 @@ PAIRS = {
 
 
 @cache
-def bed(name: str, steps: str = "unit, centred") -> Bed:
-    """Return the rows of a bed's two spaces, brought to one form, and its pairs."""
+def bed(name: str, steps: str = "unit, centred", words: int | None = WORDS) -> Bed:
+    """Return the rows of a bed's two spaces, brought to one form, and its pairs; None words are all."""
     text, first, seed, *other = PAIRS[name]
-    source = spaces.read(text, first, seed).rows[:WORDS]
+    source = spaces.read(text, first, seed).rows[:words]
     if isinstance(other[0], float):
         noise, mirrored = other
         source, target, pairs = beds.rotated(source, noise, seed=7, mirrored=mirrored)
     else:
         spoken = [spaces.read(text, *one) for one in ((first, seed), other)]
-        parts = [dict(zip(one.words[:WORDS], one.rows[:WORDS], strict=True)) for one in spoken]
+        parts = [dict(zip(one.words[:words], one.rows[:words], strict=True)) for one in spoken]
         source, target, pairs = beds.common(*parts)
     return normalise(source, STEPS[steps]), normalise(target, STEPS[steps]), pairs
 
 
-def _measure(source: np.ndarray, target: np.ndarray, pairs: np.ndarray, way: str) -> list[Row]:
+def _measure(
+    source: np.ndarray,
+    target: np.ndarray,
+    pairs: np.ndarray,
+    way: str,
+    settings: adversarial.Adversarial | None = None,
+    device: str = "cpu",
+) -> list[Row]:
     """Align with every seed, and tell how far each came on words that supervision does not know either."""
     start = time.monotonic()
-    made = alignment.align(source, target, way, SEEDS, WAYS[way], progress=False)
+    made = alignment.align(source, target, way, SEEDS, settings or WAYS[way], device=device, progress=False)
     seconds = time.monotonic() - start
     chosen = alignment.best(made)
     rows = []
@@ -99,6 +108,21 @@ def _align(job: Job) -> list[Row]:
     source, target, pairs = bed(job["bed"])
     sizes = {"words": len(source), "others": len(target), "pairs": len(pairs)}
     return [{**sizes, **row} for row in _measure(source, target, pairs, job["way"])]
+
+
+LARGE = replace(adversarial.Adversarial(), epochs=3, epoch_steps=10_000)
+"""The game as its authors' program plays it, in a fifth of its steps: for a GPU."""
+
+
+def _large_games() -> list[Job]:
+    return [{"bed": name} for name in ("rotated, noise 0.1", "two seeds", "skip-gram and CBOW", "speech and text")]
+
+
+def _large_game(job: Job) -> list[Row]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    source, target, pairs = bed(job["bed"], words=None)
+    rows = _measure(source, target, pairs, "adversarial", LARGE, device)
+    return [{"device": device, "words": len(source), **row} for row in rows]
 
 
 def _forms() -> list[Job]:
@@ -157,6 +181,7 @@ def _retrieve(job: Job) -> list[Row]:
 MODULES = ("serlib.embeddings.alignment", "serlib.embeddings.beds")
 STUDIES = {
     "beds": Plan(_beds, _align, lambda job: False, MODULES),
+    "large-game": Plan(_large_games, _large_game, lambda job: False, MODULES),
     "forms": Plan(_forms, _form, lambda job: False, MODULES),
     "trust": Plan(_trusts, _trust, _trust_replayed, MODULES),
     "retrieval": Plan(_retrievals, _retrieve, lambda job: "synthetic" in job["bed"], MODULES),

@@ -41,6 +41,16 @@ PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (17, 24, 26, 27, 28, 31, 34, 35)
 UPDATES, SHORT = 12, 40
 """Updates that a throughput is measured over, and that a short training makes."""
 
+AT_ONCE = 8
+"""Runs that share the GPU, each in a process of its own: a small net alone leaves most of it idle."""
+
+FIRST = {
+    "xu2019": ("concat", "aligned", "hard"),
+    "krishna2020": ("cma-raw", "cma-spec", "text"),
+    "tzirakis2021": ("concat", "attention", "paralinguistic", "word2vec", "speech2vec", "aligned-speech2vec"),
+}
+"""Systems of which pages ask at the papers' own sizes first."""
+
 
 def download(folder: Path) -> None:
     """Fetch the wheels of `NEEDED`, as pinned, for Linux and Python 3.12."""
@@ -271,33 +281,55 @@ def throughput(session: Session) -> list[dict]:
 
 
 def papers_own(session: Session) -> list[str]:
-    """Make runs of the `paper` profile, all folds with one seed first, until the time is up; one that is not ready
-    then is left with its checkpoint.
+    """Make runs of the `paper` profile that are no records yet, those of `FIRST` before the others and all folds with
+    one seed first, until the time is up; those that are not ready then are left with their checkpoints.
     """
-    from serlib import runs
+    from serlib import results, runs
 
-    wanted, finished = [], []
+    wanted = []
     for paper, name in systems():
-        wanted += runs.plan(paper, name, source(paper).corpus, profile="paper", device=session.device)
-    wanted.sort(key=lambda run: (run.seed, run.fold))
+        how = {"profile": "paper", "device": session.device, "seeds": 1}
+        wanted += runs.plan(paper, name, source(paper).corpus, **how)
+    there = {one.key for one in results.read(ROOT / "results")}
+    wanted = [run for run in wanted if run.key not in there]
+    wanted.sort(key=lambda run: (run.system not in FIRST.get(run.paper, ()), run.fold))
     fresh = multiprocessing.get_context("spawn")  # the GPU cannot be shared with a forked process
+    left, finished = fresh.SimpleQueue(), fresh.SimpleQueue()
     for run in wanted:
-        child = fresh.Process(target=_make_one, args=(run, session.out / "results"))
+        left.put((run.paper, run.system, run.fold, run.seed))
+    os.environ["OMP_NUM_THREADS"] = "1"
+    how = (left, finished, session.device, session.out / "results")
+    children = [fresh.Process(target=_make_more, args=how, daemon=True) for _ in range(AT_ONCE)]
+    for child in children:
         child.start()
-        child.join(max(0.0, session.left - 15))
-        if child.is_alive():
-            child.kill()
-            child.join()
-            break
-        if child.exitcode == 0:
-            finished.append(run.name)
-    return finished
+    names = []
+    while session.left > 15 and any(child.is_alive() for child in children):
+        while not finished.empty():
+            names.append(finished.get())
+            logging.info("%s, %.0f s left", names[-1], session.left)
+        time.sleep(0.5)
+    for child in children:
+        child.kill()
+        child.join()
+    return names
 
 
-def _make_one(run, folder: Path) -> None:
+def _make_more(left, finished, device: str, folder: Path) -> None:
+    """Make one run after the other, as long as there are any."""
     from serlib import runs
 
-    runs.make([run], source(run.paper).corpus, results_dir=folder, jobs=1, progress=False)
+    while not left.empty():
+        paper, system, fold, seed = left.get()
+        made = source(paper).corpus
+        how = {"profile": "paper", "device": device, "folds": [fold], "seeds": [seed]}
+        start = time.monotonic()
+        looked_into = (system, fold) == ("aligned", 0)
+        try:
+            plan = runs.plan(paper, system, made, **how)
+            runs.make(plan, made, results_dir=folder, jobs=1, progress=False, weights=looked_into)
+            finished.put(f"{plan[0].name}: {time.monotonic() - start:.0f} s")
+        except Exception as error:  # said, and the next one tried
+            finished.put(f"{paper} {system}, fold {fold}: {error!r}")
 
 
 def packed(out: Path) -> None:
@@ -309,7 +341,7 @@ def packed(out: Path) -> None:
         results.pack(folder)
         with zipfile.ZipFile(out / "results.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(folder.rglob("*")):
-                if path.suffix in (".json", ".npz", ".pt") and path.stat().st_size < 8 * 2**20:
+                if path.suffix in (".json", ".npz", ".safetensors") and path.stat().st_size < 8 * 2**20:
                     archive.write(path, path.relative_to(folder))
 
 
