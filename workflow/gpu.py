@@ -28,7 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = (
-    "soundfile cffi pycparser opensmile audinterface audobject audeer audformat audiofile audmath audresample oyaml "
+    "soundfile cffi pycparser opensmile audinterface audobject asttokens audeer audformat audiofile audmath audresample oyaml "
     "iso639-lang iso3166 importlib-metadata zipp espeakng-loader jiwer rapidfuzz nltk gensim smart-open safetensors"
 )
 """Packages of requirements.txt that runs and tests import and that an image with torch, SciPy, pandas, scikit-learn,

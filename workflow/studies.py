@@ -49,11 +49,12 @@ def make(name: str, jobs: int) -> None:
     left = [job for job in wanted if not _kept_rows(workshop, job).is_file()]
     for done, _ in enumerate(_run([(name, job) for job in left], jobs), start=1):
         print(f"{name}: {done} of {len(left)}, {time.monotonic() - start:.0f} s", flush=True)
-    rows = [row for job in wanted for row in json.loads(_kept_rows(workshop, job).read_text(encoding="utf-8"))]
+    kept = [json.loads(_kept_rows(workshop, job).read_text(encoding="utf-8")) for job in wanted]
+    rows = [row for one in kept for row in one["rows"]]
     about = {
         "code": provenance.code_of(*plan.modules),
         "commit": provenance.commit(),
-        "hardware": provenance.hardware(),
+        "hardware": "; ".join(sorted({one["hardware"] for one in kept})),
         "arithmetic": provenance.arithmetic(),
         "versions": provenance.versions(),
     }
@@ -82,7 +83,8 @@ def _elsewhere(name: str, job: Job) -> None:
 
 def _measure(name: str, job: Job) -> None:
     rows = [{**job, **row} for row in STUDIES[name].measure(job)]
-    write_json(_kept_rows(cache_folder() / "studies" / name, job), rows)
+    measured = {"rows": rows, "hardware": provenance.hardware()}
+    write_json(_kept_rows(cache_folder() / "studies" / name, job), measured)
 
 
 def replay() -> int:
