@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import yaml
 from nbformat import NotebookNode
 
-from workflow import colab, run_chapters, summary
+from workflow import colab, gpu, run_chapters, summary
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = ["corpus", "root", "profile", "device", "folds", "seeds", "results_dir"]
@@ -174,3 +175,11 @@ def test_summary_adds_up_reports(tmp_path: Path) -> None:
     )
     (tmp_path / "notebooks.xml").write_text('<testsuite tests="2" failures="0" errors="0" skipped="0"/>')
     assert summary.totals(tmp_path) == (4, 2, 1)
+
+
+def test_a_gpu_machine_without_a_network_gets_all_that_its_packages_need() -> None:
+    there = {*gpu.NEEDED.split(), *gpu.IMAGE.split()}
+    for package in gpu.NEEDED.split():
+        needs = importlib.metadata.requires(package) or []
+        names = {re.match(r"[\w.-]+", one)[0].lower().replace("_", "-") for one in needs if "extra ==" not in one}
+        assert names <= there, package

@@ -28,12 +28,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = (
-    "soundfile cffi pycparser opensmile audinterface audobject asttokens audeer audformat audiofile audmath audresample oyaml "
-    "iso639-lang iso3166 importlib-metadata zipp espeakng-loader jiwer rapidfuzz nltk gensim smart-open safetensors"
+    "soundfile cffi pycparser opensmile audinterface audobject asttokens audeer audformat audiofile audmath "
+    "audresample oyaml iso639-lang iso3166 importlib-metadata lazy-importer zipp espeakng-loader jiwer rapidfuzz nltk "
+    "gensim smart-open safetensors"
 )
-"""Packages of requirements.txt that runs and tests import and that an image with torch, SciPy, pandas, scikit-learn,
-joblib, filelock, tqdm and pytest lacks.
-"""
+"""Packages that runs and tests import and that an image for training lacks, with all that they need."""
+
+IMAGE = (
+    "torch torchaudio numpy scipy pandas scikit-learn joblib filelock tqdm pytest packaging pyyaml pyarrow click regex "
+    "wrapt defusedxml typing-extensions"
+)
+"""What such an image has."""
 
 PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (17, 24, 26, 27, 28, 31, 34, 35)] + ["manylinux2014_x86_64"]
 """What pip may take wheels of; it matches these names exactly."""
