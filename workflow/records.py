@@ -201,7 +201,8 @@ def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs:
             print(f"missing, make records makes it: {one.run.name}")
             continue
         system = (one.run.corpus, one.run.paper, one.run.system)
-        first = not one.run.variant and system not in looked and _look_seconds(record) < LOOK_SECONDS
+        small = one.run.profile == "quick" and not one.run.variant  # others may be a GPU's, which is faster
+        first = small and system not in looked and _look_seconds(record) < LOOK_SECONDS
         look = full or first or not record.opening
         looked |= {system} if look else set()
         replays.append(Replay(one.run, replace(record, predictions=None), look))
