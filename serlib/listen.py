@@ -1,4 +1,5 @@
 """Small audio players for the chapters: hear beside the plot what the plot shows.
+Each says its length, and its name to who cannot see the caption.
 
 Waveforms are embedded as MP3, so a rendered page or a notebook on its own plays without
 other files. Used by all chapters.
@@ -43,11 +44,15 @@ def players(clips: list[tuple[str, np.ndarray, int]]) -> HTML:
     Args:
         clips: (label, waveform, rate) each, as `player` takes them.
     """
-    figures = "".join(
-        '<figure style="margin:0; flex:1 1 15em;'
-        f' max-width:22em"><figcaption>{html.escape(label)}</figcaption><audio controls'
-        ' preload="none" style="width:100%"'
-        f' src="{_data_uri(waveform, rate)}"></audio></figure>'
-        for label, waveform, rate in clips
-    )
-    return HTML(f'<div style="display:flex; flex-wrap:wrap; gap:0.8em">{figures}</div>')
+    figures = []
+    for label, waveform, rate in clips:
+        length = f"{len(waveform) / rate:.1f} s"
+        name = html.escape(f"{label}, {length}" if label else f"sound of {length}")
+        figures.append(
+            '<figure style="margin:0; flex:1 1 15em; max-width:22em">'
+            f'<figcaption>{name}</figcaption><audio controls aria-label="{name}"'
+            ' preload="metadata" style="width:100%"'
+            f' src="{_data_uri(waveform, rate)}"></audio></figure>'
+        )
+    style = "display:flex; flex-wrap:wrap; gap:0.8em"
+    return HTML(f'<div style="{style}">{"".join(figures)}</div>')

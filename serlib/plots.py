@@ -2,8 +2,9 @@
 result.
 
 Colours are from the palette of Okabe and Ito, which colour-blind readers can tell
-apart. Figures are transparent with grey text, so that they read on a light and on a
-dark page. Used by all chapters.
+apart, darkened until text in them has a contrast of 4.5 to white. Figures are white;
+the page turns them round where it is dark. No text is smaller than 10 points, so that
+it has 11 pixels on a phone. Used by all chapters.
 """
 
 from __future__ import annotations
@@ -20,37 +21,38 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from serlib import display
 from serlib.corpora.corpus import EMOTIONS, Segment
 from serlib.metrics import Interval
 
-INK = "#7b7b7b"
-"""Text and axes: the grey that has the same contrast to white and to the dark page."""
+INK = "#595959"
+"""Text and axes."""
 
 EMOTION_COLOURS = {
-    "angry": "#d55e00",
-    "happy": "#e69f00",
-    "neutral": "#8c8c8c",
-    "sad": "#0f86c9",
+    "angry": "#c25000",
+    "happy": "#c98800",
+    "neutral": "#767676",
+    "sad": "#0072b2",
 }
-ACCENT, SECOND, THIRD = "#0f86c9", "#d55e00", "#009e73"
-SHADES = LinearSegmentedColormap.from_list("shades", ["#0f86c900", "#0f86c9ff"])
-"""From transparent to blue: for matrices and attention on any background."""
+ACCENT, SECOND, THIRD = "#0072b2", "#c25000", "#00805d"
+SHADES = LinearSegmentedColormap.from_list("shades", ["#0072b200", "#0072b2ff"])
+"""From transparent to blue: for spectrograms and attention."""
+PALE = LinearSegmentedColormap.from_list("pale", ["#3d9bd600", "#3d9bd6c7"])
+"""Of matrices with numbers in them: black text reads on all of it."""
 
 
 def use_style() -> None:
-    """Set the book's look for all figures that follow: call it once at the top of a
-    chapter.
+    """Set the book's look for all figures and tables that follow: call it once at the
+    top of a chapter.
     """
-    sns.set_theme(style="ticks", palette=[ACCENT, SECOND, THIRD, "#cc79a7", "#e69f00"])
+    display.register()
+    sns.set_theme(style="ticks", palette=[ACCENT, SECOND, THIRD, "#b0558a", "#9c6700"])
     mpl.rcParams.update(
         {
             "figure.figsize": (5.6, 3.4),
             "figure.dpi": 150,
-            "figure.facecolor": "none",
+            "figure.facecolor": "white",
             "figure.constrained_layout.use": True,
-            "savefig.transparent": True,
-            "savefig.facecolor": "none",
-            "axes.facecolor": "none",
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlelocation": "left",
@@ -106,7 +108,7 @@ def scores(
             xytext=(0, 6),
             textcoords="offset points",
             ha="center",
-            fontsize=9,
+            fontsize=10,
         )
     lines = [
         ("chance", chance, INK, ":"),
@@ -125,7 +127,7 @@ def scores(
             "xycoords": axes.get_xaxis_transform(),
             "textcoords": "offset points",
             "ha": "center",
-            "fontsize": 9,
+            "fontsize": 10,
         }
         axes.annotate(name, corner, xytext=above, color=colour, **where)
     axes.set(
@@ -152,16 +154,8 @@ def confusion(
     """
     matrix = np.asarray(matrix, dtype=float)
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap=SHADES, vmin=0, vmax=100)
-    for (row, column), value in np.ndenumerate(share):
-        axes.text(
-            column,
-            row,
-            f"{value:.0f}",
-            ha="center",
-            va="center",
-            color="white" if value > 45 else INK,
-        )
+    axes.imshow(share, cmap=PALE, vmin=0, vmax=100)
+    numbers(share, axes)
     ticks = range(len(classes))
     axes.set(
         xticks=ticks,
@@ -174,6 +168,19 @@ def confusion(
     axes.set_xticklabels(classes, rotation=45, ha="right")
     axes.tick_params(length=0)
     sns.despine(ax=axes, left=True, bottom=True)
+
+
+def numbers(values: np.ndarray, axes: Axes) -> None:
+    """Write whole numbers into the cells of a matrix that is drawn with `PALE`.
+
+    Args:
+        values: (rows, columns); a dash stands for nan.
+        axes: where it is drawn.
+    """
+    middle = {"ha": "center", "va": "center", "color": "black", "fontsize": 10}
+    for (row, column), value in np.ndenumerate(values):
+        said = "–" if np.isnan(value) else f"{value:.0f}"
+        axes.text(column, row, said, **middle)
 
 
 def word_weights(
@@ -228,7 +235,7 @@ def alignment(
             axes.add_patch(Rectangle(corner, *size, fill=False, color=SECOND))
     title = f"{title}: {low:.2f} to {high:.2f} of an even share"
     axes.set(yticks=range(len(words)), title=title, xlabel="time (s)")
-    axes.set_yticklabels(words, fontsize=9)
+    axes.set_yticklabels(words, fontsize=10)
 
 
 def mapped(
@@ -293,11 +300,8 @@ def successes(tries: pd.DataFrame, panels: Sequence[Axes], name: str) -> None:
     for axes, (words, own) in zip(panels, by_words, strict=True):
         seeds = own.groupby(["noise", "dims"])["succeeded"]
         counts = seeds.sum(min_count=1).unstack()  # nan: nothing to find
-        axes.imshow(counts, cmap=SHADES, vmin=0, vmax=seeds.size().max(), aspect="auto")
-        for (row, column), count in np.ndenumerate(counts.to_numpy()):
-            said = "–" if np.isnan(count) else f"{count:.0f}"
-            colour = "white" if count > 5 else INK
-            axes.text(column, row, said, ha="center", va="center", color=colour)
+        axes.imshow(counts, cmap=PALE, vmin=0, vmax=seeds.size().max(), aspect="auto")
+        numbers(counts.to_numpy(), axes)
         axes.set(xticks=range(counts.shape[1]), xticklabels=counts.columns)
         axes.set(yticks=range(counts.shape[0]), yticklabels=counts.index)
         axes.set(xlabel="dimensions", ylabel="noise")
@@ -333,7 +337,7 @@ def waveform(
             ha="right",
             va="top",
             rotation_mode="anchor",
-            fontsize=9,
+            fontsize=10,
         )
     axes.set(ylim=(-1, 1), ylabel="amplitude", xlim=(0, len(samples) / rate))
 
@@ -352,9 +356,9 @@ def segments(segments: Sequence[Segment], axes: Axes, name: str) -> None:
         colour = (ACCENT, SECOND)[number % 2]
         axes.axvspan(one.start, one.end, color=colour, alpha=0.25, linewidth=0)
         place = ((one.start + one.end) / 2, heights[number % 2])
-        axes.text(*place, one.label, ha="center", va="center", fontsize=9)
+        axes.text(*place, one.label, ha="center", va="center", fontsize=10)
     axes.set(ylim=(0, 1), yticks=[])
-    axes.set_ylabel(name, fontsize=9)
+    axes.set_ylabel(name, fontsize=10)
 
 
 def frames(values: np.ndarray, hop: float, axes: Axes) -> None:
@@ -423,7 +427,7 @@ def differences(gaps: Mapping[str, Interval], *, title: str, xlabel: str) -> Fig
     axes.errorbar(gap, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3)
     offset = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
     for row, value in zip(rows, gap, strict=True):
-        axes.annotate(f"{value:+.1f}", (value, row), fontsize=9, **offset)
+        axes.annotate(f"{value:+.1f}", (value, row), fontsize=10, **offset)
     axes.axvline(0, color=INK, linestyle=":", linewidth=1)
     axes.set(yticks=rows, yticklabels=gaps, ylim=(-0.6, len(gaps) - 0.4))
     axes.set(xlabel=xlabel, title=title)

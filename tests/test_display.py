@@ -1,0 +1,121 @@
+"""Tables of the page: numbers to the right, no empty heading, nothing cut off; figures and players that say what they
+are."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html import unescape
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from serlib import display, listen, plots
+
+
+def cells(html: str, tag: str) -> dict[str, str]:
+    """What a table's cells say, and how each is aligned."""
+    found = re.findall(rf"<{tag}[^>]*text-align: (\w+)[^>]*>([^<]*)</{tag}>", html)
+    return {unescape(text): side for side, text in found}
+
+
+def test_numbers_stand_to_the_right_under_their_heading_and_text_to_the_left() -> None:
+    columns = {"points": ["+1.9 [0.3, 3.5]", ""], "p": ["< 0.001", "0.2"], "conclusion": ["it holds", "2 do not"]}
+    html = display.table(pd.DataFrame(columns, index=pd.Index(["a − b", "a − c"], name="pair")))
+    assert cells(html, "td") == {
+        "+1.9 [0.3, 3.5]": "right",
+        "": "right",
+        "< 0.001": "right",
+        "0.2": "right",
+        "it holds": "left",
+        "2 do not": "left",
+    }
+    headings = {"pair": "left", "points": "right", "p": "right", "conclusion": "left"}
+    assert cells(html, "th") == {**headings, "a − b": "left", "a − c": "left"}
+    assert html.count('scope="row"') == 2
+    assert html.count('scope="col"') == 4
+
+
+def test_long_texts_and_all_columns_are_shown_whole() -> None:
+    long = "what was found, " * 20 + "at last"
+    html = display.table(pd.DataFrame([[long] * 40]))
+    assert html.count(long) == 40
+    assert "..." not in html
+
+
+@pytest.mark.parametrize("name", [None, "system"])
+def test_no_heading_is_empty(name: str | None) -> None:
+    frame = pd.DataFrame({("ours", "UA"): ["61.0"], ("published", "UA"): ["71.8"]}, index=pd.Index(["a"], name=name))
+    html = display.table(frame)
+    assert not re.search(r"<th[^>]*></th>", html)
+    assert [text for text in ("ours", "published", "UA", "61.0", "71.8") if text not in html] == []
+    assert (name or "") in html
+
+
+def test_names_of_rows_and_of_columns_are_both_kept() -> None:
+    html = display.table(pd.crosstab(["right", "wrong"], ["right", "wrong"], rownames=["with"], colnames=["without"]))
+    assert "with ↓, without →" in html
+
+
+def test_text_that_looks_like_html_stays_text() -> None:
+    html = display.table(pd.DataFrame({"a & b": ["<b>"]}))
+    assert "&lt;b&gt;" in html
+    assert "a &amp; b" in html
+
+
+def test_a_figure_says_its_message_and_its_axes_once() -> None:
+    figure, panels = plt.subplots(1, 2)
+    for axes in panels:
+        axes.set(title="The voice\ntells", xlabel="UA (%)")
+    assert display.description(figure) == "The voice tells. Axes: UA (%)."
+    figure.set_label("a description by hand")
+    assert display.description(figure) == "a description by hand"
+    plt.close(figure)
+
+
+def test_a_picture_comes_with_its_size_on_the_page() -> None:
+    plots.use_style()
+    figure, axes = plt.subplots(figsize=(5.6, 3.4))
+    axes.set_title("One message")
+    data, beside = display.picture(figure)
+    assert base64.b64decode(data).startswith(b"\x89PNG")
+    assert beside["alt"] == "One message"
+    assert beside["width"] == pytest.approx(5.6 * 150 * display.SCALE, abs=20)
+    plt.close(figure)
+
+
+def contrast(colour: tuple[float, ...], other: tuple[float, ...] = (1, 1, 1)) -> float:
+    """The contrast of two colours, in [0, 1] each, as WCAG 2 defines it."""
+    light = []
+    for one in (colour, other):
+        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in one]
+        light.append(float(np.dot([0.2126, 0.7152, 0.0722], linear)))
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+def on_dark(colour: tuple[float, ...]) -> tuple[float, ...]:
+    """What the filter of book.css makes of a colour: invert(0.9), then hue-rotate(180deg)."""
+    turned = np.array([[-0.574, 1.430, 0.144], [0.426, 0.430, 0.144], [0.426, 1.430, -0.856]])
+    return tuple(np.clip(turned @ (0.9 - 0.8 * np.array(colour)), 0, 1))
+
+
+def test_text_in_every_colour_of_the_figures_can_be_read_on_light_and_dark_pages() -> None:
+    plots.use_style()
+    palette = [plt.matplotlib.colors.to_rgb(one) for one in plt.rcParams["axes.prop_cycle"].by_key()["color"]]
+    ink = plt.matplotlib.colors.to_rgb(plots.INK)
+    for colour in [*palette, ink]:
+        assert contrast(colour) >= 4.5, colour
+        assert contrast(on_dark(colour), on_dark((1, 1, 1))) >= 4.5, colour
+    strongest = np.array(plots.PALE(1.0))
+    shade = tuple(strongest[:3] * strongest[3] + 1 - strongest[3])
+    assert contrast((0, 0, 0), shade) >= 4.5
+    assert contrast(on_dark((0, 0, 0)), on_dark(shade)) >= 4.5
+
+
+def test_a_player_has_a_name_and_a_length() -> None:
+    html = listen.player(np.zeros(16_000, dtype=np.float32), 16_000, "angry: “no & yes”").data
+    assert 'aria-label="angry: “no &amp; yes”, 1.0 s"' in html
+    assert "<figcaption>angry: “no &amp; yes”, 1.0 s</figcaption>" in html
+    assert 'aria-label="sound of 1.0 s"' in listen.player(np.zeros(16_000, dtype=np.float32), 16_000).data
