@@ -70,6 +70,35 @@ def test_code_of_a_chapter_can_be_read(chapter: Path) -> None:
     assert max(len(line) for line in lines) <= 88
 
 
+MYST = {
+    "a directive": re.compile(r"^ *(`{3,}|~{3,}|:{3,}) *\{", re.MULTILINE),
+    "a role": re.compile(r"\{[a-z][\w:+-]*\}`"),
+    "a target": re.compile(r"^\([\w-]+\)=", re.MULTILINE),
+    "a link without a text": re.compile(r"(?<!!)\[\s*\]\("),
+    "a comment or a break": re.compile(r"^(%|\+\+\+)", re.MULTILINE),
+    "a definition, substitution or autolink": re.compile(r"\{\{|^: +\S|<project:|<path:", re.MULTILINE),
+}
+"""What only MyST understands; in Colab, in Jupyter and on GitHub it is raw text."""
+
+
+@chapters
+@pytest.mark.parametrize("kind", MYST)
+def test_prose_of_a_chapter_is_plain_markdown(chapter: Path, kind: str) -> None:
+    prose = [cell for cell in read(chapter).cells if cell.cell_type == "markdown"]
+    fences = re.compile(r"^```[a-z]*\n.*?^```$", re.MULTILINE | re.DOTALL)  # code: nothing in it is a directive
+    found = [match[0] for cell in prose for match in MYST[kind].finditer(fences.sub("", cell.source))]
+    assert not found, f"{kind} in {chapter}: {found}"
+
+
+@chapters
+def test_solutions_are_folded_and_end(chapter: Path) -> None:
+    for cell in read(chapter).cells:
+        if cell.cell_type == "markdown":
+            opened = re.findall(r"^<details><summary>[^<\n]+</summary>\n\n", cell.source, re.MULTILINE)
+            closed = re.findall(r"\n\n</details>$", cell.source, re.MULTILINE)
+            assert len(opened) == cell.source.count("<details") == len(closed) == cell.source.count("</details")
+
+
 @chapters
 def test_colab_cell_installs_from_the_address_in_the_configuration(chapter: Path) -> None:
     (cell,) = tagged(read(chapter), colab.TAG)
