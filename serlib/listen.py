@@ -10,10 +10,17 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import soundfile
 from IPython.display import HTML
+
+from serlib.corpora.corpus import Corpus
+from serlib.features import RATE, read_waveform
+
+AROUND = 0.2
+"""Seconds of silence before and after a word: a player clips what is shorter."""
 
 
 def _data_uri(waveform: np.ndarray, rate: int) -> str:
@@ -56,3 +63,33 @@ def players(clips: list[tuple[str, np.ndarray, int]]) -> HTML:
         )
     style = "display:flex; flex-wrap:wrap; gap:0.8em"
     return HTML(f'<div style="{style}">{"".join(figures)}</div>')
+
+
+def words(corpus: Corpus, wanted: Sequence[str], voices: int = 1) -> HTML:
+    """Return players of single words, cut out of where a voice first says them.
+
+    Args:
+        corpus: with word alignments.
+        wanted: as the alignments spell them.
+        voices: how many of those that say all of them are heard.
+
+    Raises:
+        ValueError: if no voice says all of them.
+    """
+    said = {}
+    for one in corpus:
+        for word in one.words:
+            if word.label in wanted:
+                said.setdefault((one.speaker, word.label), (one.audio, word))
+    speakers = sorted({speaker for speaker, _ in said})
+    able = [one for one in speakers if all((one, word) in said for word in wanted)]
+    if not able:
+        raise ValueError(f"no voice of the corpus says all of {', '.join(wanted)}")
+    clips = []
+    for speaker in able[:voices]:
+        for word in wanted:
+            path, place = said[speaker, word]
+            first, after = round(place.start * RATE), round(place.end * RATE)
+            sound = np.pad(read_waveform(path)[first:after], round(AROUND * RATE))
+            clips.append((f"“{word}”, {speaker}", sound, RATE))
+    return players(clips)

@@ -389,6 +389,31 @@ def learning(records: Iterable[Record]) -> pd.DataFrame:
     )
 
 
+def alignments(tries: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
+    """Tabulate how well spaces of words were aligned.
+
+    Args:
+        tries: a row per seed of a study of alignments: `way`, `precision`,
+            `supervised`, `succeeded` and `chosen`, beside the columns of `by`.
+        by: what there is a line for.
+
+    Returns:
+        P@1 of supervision in percent; of each way that of the seed which its criterion
+        chose, and how many seeds succeeded, or a dash where nothing could be found.
+    """
+    lines = {}
+    for name, group in tries.groupby(by, sort=False):
+        line = {("supervised", "P@1"): 100 * group["supervised"].iloc[0]}
+        for way, own in group.groupby("way"):
+            way = "game" if way == "adversarial" else way
+            found = own["succeeded"].dropna()
+            count = f"{int(found.sum())} of {len(own)}" if len(found) else "–"
+            line[way, "P@1"] = 100 * own.loc[own["chosen"], "precision"].iloc[0]
+            line[way, "seeds"] = count
+        lines[name] = line
+    return pd.DataFrame.from_dict(lines, orient="index").round(1)
+
+
 def measured(table: pd.DataFrame, name: str, digits: int = 2) -> pd.Series:
     """Return what a study measured as text, with its interval: `0.45 [0.34, 0.54]`.
 
