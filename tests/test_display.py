@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from serlib import display, listen, plots
+from serlib.corpora.corpus import Corpus
 
 
 def cells(html: str, tag: str) -> dict[str, str]:
@@ -119,3 +120,17 @@ def test_a_player_has_a_name_and_a_length() -> None:
     assert 'aria-label="angry: “no &amp; yes”, 1.0 s"' in html
     assert "<figcaption>angry: “no &amp; yes”, 1.0 s</figcaption>" in html
     assert 'aria-label="sound of 1.0 s"' in listen.player(np.zeros(16_000, dtype=np.float32), 16_000).data
+
+
+def test_words_are_cut_out_where_a_voice_first_says_them(synthetic: Corpus) -> None:
+    said = {}
+    for one in synthetic:
+        for word in one.words:
+            said.setdefault((one.speaker, word.label), word)
+    able = sorted({speaker for speaker, word in said if word == "the"})
+    html = listen.words(synthetic, ["the"], voices=2).data
+    lengths = [said[voice, "the"].end - said[voice, "the"].start + 2 * listen.AROUND for voice in able[:2]]
+    names = [f"“the”, {voice}, {length:.1f} s" for voice, length in zip(able, lengths, strict=False)]
+    assert re.findall('aria-label="([^"]*)"', html) == names
+    with pytest.raises(ValueError, match="no voice of the corpus says all of the, xylophone"):
+        listen.words(synthetic, ["the", "xylophone"])

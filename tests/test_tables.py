@@ -23,3 +23,25 @@ def test_holm_against_its_steps_written_out(p: list[float]) -> None:
         largest = max(largest, min(1.0, p[place] * (len(p) - step)))
         expected[place] = largest
     np.testing.assert_allclose(tables.holm(p), [expected[place] for place in range(len(p))])
+
+
+def test_alignments_show_the_seed_that_the_criterion_chose() -> None:
+    tries = pd.DataFrame(
+        {
+            "bed": ["near"] * 4 + ["far"] * 2,
+            "way": ["adversarial", "adversarial", "self-learning", "self-learning", "adversarial", "self-learning"],
+            "precision": [0.0, 0.9, 0.8, 0.7, 0.01, 0.02],
+            "supervised": [1.0] * 4 + [0.03] * 2,
+            "succeeded": [False, True, True, True, None, None],
+            "chosen": [False, True, True, False, True, True],
+        }
+    )
+    found = tables.alignments(tries, "bed")
+    assert found.loc["near"].to_dict() == {
+        ("supervised", "P@1"): 100.0,
+        ("game", "P@1"): 90.0,
+        ("game", "seeds"): "1 of 2",
+        ("self-learning", "P@1"): 80.0,
+        ("self-learning", "seeds"): "2 of 2",
+    }
+    assert found.loc["far", ("game", "seeds")] == "–"

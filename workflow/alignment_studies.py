@@ -126,7 +126,7 @@ def _large_game(job: Job) -> list[Row]:
 
 
 def _forms() -> list[Job]:
-    names = ("two seeds", "two halves", "skip-gram and counts")
+    names = ("two halves", "skip-gram and counts")
     return [{"bed": name, "steps": steps, "way": way} for name in names for steps in STEPS for way in WAYS]
 
 
