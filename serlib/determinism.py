@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,7 +26,7 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name != "cpu" and not name.startswith("cuda"):
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(f"device is {name!r}; expected auto, cpu or cuda")
     if name != "cpu" and not torch.cuda.is_available():
         raise ValueError(

@@ -43,6 +43,9 @@ from serlib.tasks import Task
 
 log = logging.getLogger(__name__)
 
+MOST = 1_000
+"""Folds or seeds that may be asked for as a number."""
+
 PROFILES = ("quick", "paper")
 """Profiles that every system has settings for."""
 
@@ -233,10 +236,10 @@ def plan(
     corpus = items_for(chosen, settings, corpus)
     splits = PROTOCOLS[protocol](corpus, seed=0)
     numbers = range(len(splits)) if folds is None else folds
-    if not all(0 <= number < len(splits) for number in numbers):
+    if absent := [number for number in numbers if not 0 <= number < len(splits)]:
         raise ValueError(
             f"{protocol} has folds 0 to {len(splits) - 1} on this corpus; asked for"
-            f" {list(numbers)}"
+            f" {len(numbers)} folds, of which {absent[0]} is not there"
         )
     vectors, source = None, Source(corpus)
     for one in chosen.inputs.values():
@@ -549,15 +552,16 @@ def choose(
         n = r"(0|[1-9][0-9]*)"
         plain = re.fullmatch(rf"\s*({n}|\[\s*{n}(\s*,\s*{n})*\s*\])\s*", meant)
         meant = json.loads(meant) if plain else None
-    if type(meant) is int and meant > 0:
+    if type(meant) is int and 0 < meant <= MOST:
         return list(range(meant))
     listed = isinstance(meant, list | tuple | range) and len(meant) > 0
-    whole = listed and all(type(n) is int and n >= 0 for n in meant)
+    whole = listed and all(type(n) is int and 0 <= n < 2**32 for n in meant)
     if whole and len(set(meant)) == len(meant):
         return list(meant)
     raise ValueError(
         f"{name} is {asked!r}; expected a number, such as 2 for the first two, or a"
-        " list of different ones, such as [0, 2] for those two"
+        f" list of different ones, such as [0, 2] for those two; at most {MOST:,} of"
+        f" them, none above {2**32 - 1:,}"
     )
 
 

@@ -134,7 +134,9 @@ def test_folds_and_seeds_of_a_plan(corpus) -> None:
     assert [(run.fold, run.seed) for run in usual] == [(fold, seed) for fold in folds for seed in seeds]
     some = plan(corpus, folds="[3, 0]", seeds="2")
     assert [(run.fold, run.seed) for run in some] == [(3, 0), (3, 1), (0, 0), (0, 1)]
-    with pytest.raises(ValueError, match=r"random-folds has folds 0 to 4 on this corpus; asked for \[0, 5\]"):
+    with pytest.raises(
+        ValueError, match=r"random-folds has folds 0 to 4 on this corpus; asked for 2 folds, of which 5 is not"
+    ):
         plan(corpus, folds="[0, 5]")
     with pytest.raises(ValueError, match="has folds 0 to 4"):
         plan(corpus, folds=6)
@@ -164,6 +166,9 @@ def test_parameters_of_a_chapter(tmp_path) -> None:
         ({"profile": "slow"}, "tre has no profile 'slow'; expected one of quick, paper"),
         ({"protocol": "none"}, "no protocol is called 'none'; expected one of random-folds"),
         ({"device": "tpu"}, "device is 'tpu'; expected auto, cpu or cuda"),
+        ({"device": None}, "device is None; expected auto, cpu or cuda"),
+        ({"seeds": [2**40]}, "seeds is .*; expected a number, .* at most 1,000 of them, none above 4,294,967,295"),
+        ({"seeds": 2**40}, "seeds is 1099511627776; expected a number"),
         ({"overrides": {"hidden": 5}}, "no setting is called hidden; expected some of epochs, max_steps"),
         ({"variant": "hinge"}, "tre of yoon2018 has no variant 'hinge'; expected one of none"),
         ({"system": "mdre", "variant": "readout projected"}, "mdre of .* has no variant .*; expected one of loss sig"),

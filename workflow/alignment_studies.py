@@ -134,7 +134,7 @@ def _form(job: Job) -> list[Row]:
     return _measure(*bed(job["bed"], job["steps"]), job["way"])
 
 
-NOISES, SIZES, DIMS = (0.0, 0.5, 1.0, 1.5), (500, 1_000, 2_500), (10, 25, 50)
+NOISES, SIZES, DIMS = (0.0, 0.5, 1.0), (500, 1_000, 2_500), (10, 25, 50)
 
 
 def _trusts() -> list[Job]:
