@@ -73,9 +73,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         OSError: if `path` cannot be written (no permission, disk full); the message
             names it and says what to do.
 
-    Example:
-        >>> with atomic("results/table.csv") as temporary:
-        ...     frame.to_csv(temporary)
+    Sketch:
+        with atomic("results/table.csv") as temporary:
+            frame.to_csv(temporary)
     """
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")

@@ -148,9 +148,9 @@ def run(
     Raises:
         ValueError, FloatingPointError: as `plan` and `make`.
 
-    Example:
-        >>> records = run("yoon2018", "mdre", corpora.load("synthetic"))
-        >>> [record.metrics["ua"] for record in records]
+    Sketch:
+        records = run("yoon2018", "mdre", corpora.load("synthetic"))
+        [record.metrics["ua"] for record in records]
     """
     how = {"jobs": jobs, "progress": progress, "older": older}
     wanted = plan(paper, system, corpus, **planned)

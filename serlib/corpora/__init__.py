@@ -92,9 +92,9 @@ def load(
         FileNotFoundError: if the folder is not there; the message says how to get the
             corpus.
 
-    Example:
-        >>> corpus = load("iemocap", "/data/IEMOCAP_full_release").four_class()
-        >>> len(corpus)
+    Sketch:
+        corpus = load("iemocap", "/data/IEMOCAP_full_release").four_class()
+        len(corpus)
         5531
     """
     if name not in NAMES:

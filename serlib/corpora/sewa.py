@@ -287,10 +287,10 @@ def spread(sentence: Segment) -> list[Segment]:
     ends = sentence.start + (sentence.end - sentence.start) * np.cumsum(
         letters / max(1, letters.sum())
     )
-    starts = [sentence.start, *ends]
+    starts = [sentence.start, *ends.tolist()]
     return [
         Segment(sys.intern(spoken(token)), round(start, 6), round(end, 6))
-        for token, start, end in zip(tokens, starts, ends.tolist(), strict=False)
+        for token, start, end in zip(tokens, starts, starts[1:], strict=False)
         if token[0] != "<" and spoken(token)
     ]
 

@@ -107,9 +107,9 @@ def align(
         ValueError: for another way, settings of the other one, or spaces that no
             mapping can join (see `mapping.check_spaces`).
 
-    Example:
-        >>> alignments = align(normalise(speech), normalise(text), "self-learning")
-        >>> mapped = normalise(speech) @ best(alignments).mapping.T
+    Sketch:
+        alignments = align(normalise(speech), normalise(text), "self-learning")
+        mapped = normalise(speech) @ best(alignments).mapping.T
     """
     if way not in WAYS:
         raise ValueError(f"no way is called {way!r}; expected one of {', '.join(WAYS)}")

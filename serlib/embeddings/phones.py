@@ -38,8 +38,8 @@ def phonetic_vectors(
         ValueError: if a word has no phone, or there are too few words or pieces for
             `dims`.
 
-    Example:
-        >>> phonetic_vectors({"night": ["n", "aI", "t"], ...}, dims=50)["night"].shape
+    Sketch:
+        phonetic_vectors({"night": ["n", "aI", "t"], ...}, dims=50)["night"].shape
         (50,)
     """
     pieces: dict[tuple[str, ...], int] = {}

@@ -37,8 +37,8 @@ def read_cmudict(path: str | Path) -> dict[str, list[Phones]]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no such dictionary; the message names the line.
 
-    Example:
-        >>> read_cmudict("cmudict.zip")["read"]
+    Sketch:
+        read_cmudict("cmudict.zip")["read"]
         [('R', 'EH1', 'D'), ('R', 'IY1', 'D')]
     """
     path = Path(path)

@@ -74,8 +74,8 @@ def read_vectors(
             not a token and `dims` numbers; the message names the line. The numbers of
             rows that were not asked for are counted, not read.
 
-    Example:
-        >>> vectors = read_vectors("glove.840B.300d.txt", vocabulary.tokens, 300)
+    Sketch:
+        vectors = read_vectors("glove.840B.300d.txt", vocabulary.tokens, 300)
     """
     path = Path(path)
     if not path.is_file():

@@ -58,8 +58,8 @@ def train_word2vec(texts: Iterable[Iterable[str]], dims: int, **changes: Any) ->
         ValueError: for a setting that is not one of `SETTINGS`, or if `dims` is not
             positive.
 
-    Example:
-        >>> vectors = train_word2vec((tokens[id] for id in split.train), dims=100)
+    Sketch:
+        vectors = train_word2vec((tokens[id] for id in split.train), dims=100)
     """
     from gensim.models import Word2Vec  # takes a second to import
 

@@ -96,9 +96,9 @@ def extract(
         OSError: if a file is missing or the cache cannot be written.
         RuntimeError: if openSMILE fails or a process dies.
 
-    Example:
-        >>> table = extract(corpus, "mfcc")
-        >>> table["Ses01F_impro01_F000"].shape
+    Sketch:
+        table = extract(corpus, "mfcc")
+        table["Ses01F_impro01_F000"].shape
         (194, 39)
     """
     if name not in FEATURES:

@@ -80,6 +80,7 @@ def token_words(tokens: Sequence[str], words: Sequence[Segment]) -> np.ndarray:
         word.
 
     Example:
+        >>> from serlib.corpora.corpus import Segment
         >>> words = [Segment("i", 0.0, 0.1), Segment("don't", 0.1, 0.3)]
         >>> token_words(["i", "do", "n't", "."], words)
         array([ 0,  1,  1, -1])
