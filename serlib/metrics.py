@@ -326,19 +326,33 @@ def classification_measures(classes: int) -> Mapping[str, Measure]:
 
 @cache
 def concordance_measures(dimensions: tuple[str, ...]) -> Mapping[str, Measure]:
-    """Return the CCC of each dimension over all frames of all items, and their mean."""
+    """Return the CCC of each dimension and their mean, two ways: over all frames of all
+    items, end to end, as the AVEC challenges score; and of each item on its own, of
+    which the mean is taken, called `..., each`.
+    """
+    chosen: dict[str, Callable] = {"ccc": lambda ccc: ccc.mean(axis=-1)}
+    for index, name in enumerate(dimensions):
+        chosen[name] = lambda ccc, index=index: ccc[..., index]
 
-    def of(index: int | slice) -> Callable[[np.ndarray], np.ndarray]:
-        def value(sums: np.ndarray) -> np.ndarray:
-            return _concordance(sums)[..., index]
+    def together(choose: Callable) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda sums: choose(_concordance(sums))
 
-        return value
+    def each(choose: Callable) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda sums: choose(sums[..., :-1] / sums[..., -1:])
 
-    def mean(sums: np.ndarray) -> np.ndarray:
-        return _concordance(sums).mean(axis=-1)
+    names = {"ccc": "CCC"} | {name: name for name in dimensions}
+    return {
+        name: Measure(names[name], _six_sums, together(choose))
+        for name, choose in chosen.items()
+    } | {
+        f"{name}, each": Measure(f"{names[name]}, each", _alone, each(choose))
+        for name, choose in chosen.items()
+    }
 
-    each = {d: Measure(d, _six_sums, of(i)) for i, d in enumerate(dimensions)}
-    return {"ccc": Measure("CCC", _six_sums, mean)} | each
+
+def _alone(target: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """The CCC of each dimension of one item, and that it is one, (dimensions + 1,)."""
+    return np.append(_concordance(_six_sums(target, output)), 1.0)
 
 
 def _six_sums(target: np.ndarray, output: np.ndarray) -> np.ndarray:

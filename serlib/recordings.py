@@ -68,6 +68,8 @@ class Options:
             `supervised`, which is told.
         way: fields of that way's settings to replace.
         seeds: of the alignment, of which the best by its criterion is taken.
+        lag: seconds that annotators need: a label is told from what was heard so long
+            before it, and the first ones from nothing.
     """
 
     rate: int = 22_050
@@ -81,6 +83,7 @@ class Options:
     alignment: str = "adversarial"
     way: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 10
+    lag: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -89,6 +92,10 @@ class Options:
                     f"settings.inputs: {name} is {value!r}; expected one of"
                     f" {', '.join(known)}"
                 )
+        if not 0 <= self.lag < float("inf"):
+            raise ValueError(
+                f"settings.inputs: lag is {self.lag}; expected seconds, 0 or more"
+            )
 
     @classmethod
     def of(cls, settings: Settings) -> Options:
@@ -143,7 +150,7 @@ class Sound(Input):
 
         wanted = options.rate, options.channels
         sounds = source.each("sound of labels", wanted, cut)
-        return Fitted(lambda item: sounds[item.id])
+        return Fitted(lambda item: _late(sounds[item.id], item, options))
 
 
 def _per_label(item: Recording, rate: int) -> np.ndarray:
@@ -260,7 +267,8 @@ class SpokenVectors(WordVectors):
         mean, scale = _scale(np.concatenate([rows[id] for id in train]), settings)
 
         def encode(item: Recording) -> np.ndarray:
-            return _on_labels((rows[item.id] - mean) / scale, segments[item.id], item)
+            own = (rows[item.id] - mean) / scale
+            return _late(_on_labels(own, segments[item.id], item), item, options)
 
         return Fitted(encode)
 
@@ -340,7 +348,8 @@ def _looked_up(
 
     def encode(item: Recording) -> np.ndarray:
         rows = np.stack([vectors[word.label] for word in item.words])
-        return _on_labels((rows - mean) / scale, item.words, item)
+        spread = _on_labels((rows - mean) / scale, item.words, item)
+        return _late(spread, item, Options.of(settings))
 
     return Fitted(encode)
 
@@ -365,6 +374,13 @@ def _on_labels(
     silence = np.zeros((1, rows.shape[1]), dtype=np.float32)
     places = spoken_at(segments, labels_of(item))  # -1 is the row after the last
     return np.concatenate([rows, silence])[places].astype(np.float32)
+
+
+def _late(rows: np.ndarray, item: Recording, options: Options) -> np.ndarray:
+    """Delay what labels are told from by the annotators' lag."""
+    late = round(options.lag / item.hop)
+    rest = rows[: max(0, len(rows) - late)]
+    return np.concatenate([np.zeros_like(rows[:late]), rest]) if late else rows
 
 
 def _segments(item: Recording, options: Options) -> tuple[Segment, ...]:

@@ -190,13 +190,25 @@ def curves(lengths: list[int], seed: int) -> list[tuple[np.ndarray, np.ndarray]]
 def test_concordance_of_recordings_is_over_all_their_frames(lengths: list[int], seed: int) -> None:
     pairs = curves(lengths, seed)
     measures = CONTINUOUS.measures
-    assert list(measures) == ["ccc", "arousal", "valence", "liking"]
+    names = ["ccc", "arousal", "valence", "liking"]
+    assert list(measures) == [*names, *(f"{name}, each" for name in names)]
     target, output = (np.concatenate(part) for part in zip(*pairs, strict=True))
     expected = [slow_concordance(target[:, d].astype(float), output[:, d].astype(float)) for d in range(3)]
-    for name, value in zip(measures, [np.mean(expected), *expected], strict=True):
+    for name, value in zip(names, [np.mean(expected), *expected], strict=True):
         sums = np.stack([measures[name].statistics(*pair) for pair in pairs])
         assert sums.shape == (len(pairs), 18)
         assert measures[name].value(sums.sum(axis=0)) == pytest.approx(value, abs=1e-9)
+
+
+@given(st.lists(st.integers(2, 20), min_size=1, max_size=6), st.integers(0, 99))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_concordance_of_each_recording_is_averaged_over_them(lengths: list[int], seed: int) -> None:
+    pairs, measures = curves(lengths, seed), CONTINUOUS.measures
+    each = np.array([[slow_concordance(*(one[:, d].astype(float) for one in pair)) for d in range(3)] for pair in pairs])
+    for name, expected in zip(CONTINUOUS.outputs, each.mean(axis=0), strict=True):
+        sums = sum(measures[f"{name}, each"].statistics(*pair) for pair in pairs)
+        assert measures[f"{name}, each"].value(sums) == pytest.approx(expected, abs=1e-9)
+        assert measures["ccc, each"].value(sums) == pytest.approx(each.mean(), abs=1e-9)
 
 
 def test_bootstrap_of_recordings_equals_a_loop_over_the_same_draws() -> None:

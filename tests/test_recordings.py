@@ -239,6 +239,16 @@ def test_speech_is_mapped_to_vectors_of_a_text_and_to_no_control(source) -> None
     assert SpokenVectors().find(source, SETTINGS) is None
 
 
+@pytest.mark.parametrize("eats", [WordVectors(), SpokenVectors(), Sound()])
+def test_what_is_eaten_may_be_as_late_as_annotators_are(corpus, source, eats) -> None:
+    now, late = (eats.fit(source, TRAIN, options(lag=lag)).encode(corpus["Test_03"]) for lag in (0.0, 2.0))
+    assert not late[:20].any() and late[20:].any()
+    np.testing.assert_array_equal(late[20:], now[:-20])
+    assert not eats.fit(source, TRAIN, options(lag=9.0)).encode(corpus["Test_03"]).any()
+    with pytest.raises(ValueError, match=r"lag is -1\.0; expected seconds, 0 or more"):
+        eats.fit(source, TRAIN, options(lag=-1.0))
+
+
 # Sound
 
 
