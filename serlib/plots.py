@@ -466,12 +466,15 @@ def crosses(
     axes.set(xlabel=x, ylabel=y)
 
 
-def learning(history: pd.DataFrame, title: str) -> Figure:
+def learning(
+    history: pd.DataFrame, title: str, ylabel: str = "cross-entropy (nats)"
+) -> Figure:
     """Draw training and development loss over updates, one thin line per run.
 
     Args:
         history: columns `run`, `step`, `train_loss`, `dev_loss`.
         title: what to see.
+        ylabel: the loss, with its unit.
     """
     figure, axes = plt.subplots()
     for name, label, colour in (
@@ -486,6 +489,6 @@ def learning(history: pd.DataFrame, title: str) -> Figure:
                 linewidth=1,
                 label=None if number else label,
             )
-    axes.set(xlabel="updates", ylabel="cross-entropy (nats)", title=title)
+    axes.set(xlabel="updates", ylabel=ylabel, title=title)
     axes.legend()
     return figure

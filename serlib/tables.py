@@ -19,8 +19,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 from serlib import metrics, models, papers, results
-from serlib.corpora import synthetic
+from serlib.corpora import conversations, synthetic
 from serlib.corpora.corpus import Corpus
+from serlib.intervals import clustered_difference
 from serlib.metrics import Interval, Measure
 from serlib.models.system import System
 from serlib.results import Predictions, Record, pooled
@@ -116,15 +117,37 @@ def difference(
     Raises:
         ValueError: if the two were not tested on the same items with the same seeds.
     """
+    of, both, _, items = _paired(a, b, measure, ids)
+    return metrics.paired_bootstrap(of, *both, groups=items)
+
+
+def clustered(
+    a: Iterable[Record], b: Iterable[Record], measure: str = "ccc"
+) -> tuple[Interval, float]:
+    """Compare two systems for other items and other trainings too: the score of `a`
+    minus that of `b`, by `intervals.clustered_difference`; arguments and errors as for
+    `difference`.
+    """
+    of, both, seeds, items = _paired(a, b, measure, None)
+    return clustered_difference(of, *both, items, seeds)
+
+
+def _paired(
+    a: Iterable[Record],
+    b: Iterable[Record],
+    measure: str,
+    ids: Collection[str] | None,
+) -> tuple[Measure, tuple[np.ndarray, np.ndarray], pd.Index, pd.Index]:
+    """The measure, what it sums up of both, and seed and item of each row."""
     a, b = list(a), list(b)
     first, second = _statistics(a, measure, ids), _statistics(b, measure, ids)
     if not first.index.equals(second.index):
         raise ValueError(
             "the two systems were not tested on the same items with the same seeds"
         )
-    of, items = measure_of(a[0], measure), first.index.get_level_values("id")
-    both = first.to_numpy(), second.to_numpy()
-    return metrics.paired_bootstrap(of, *both, groups=items)
+    of, both = measure_of(a[0], measure), (first.to_numpy(), second.to_numpy())
+    seeds, items = (first.index.get_level_values(one) for one in ("seed", "id"))
+    return of, both, seeds, items
 
 
 def shared(
@@ -360,10 +383,17 @@ def ceilings(
 
 def lines(corpus: Corpus, subset: str = "all", measure: str = "ua") -> dict[str, float]:
     """Return the best possible scores by observer, for a figure; none but on a
-    synthetic corpus.
+    synthetic corpus. On one of conversations `subset` is a partition, and the measure
+    one of `tasks.CONTINUOUS`.
     """
     if not corpus.synthetic:
         return {}
+    if corpus.recordings:
+        kind = "each" if measure.endswith(", each") else "ccc"
+        name = measure.removesuffix(", each").replace("ccc", "mean")
+        best = dict(conversations.read_ceilings(corpus.root)[subset])
+        del best["recordings"]
+        return {observer: scores[kind][name] for observer, scores in best.items()}
     best = synthetic.read_ceilings(corpus.root)[subset]
     return {one: best[one][measure] for one in OBSERVERS}
 

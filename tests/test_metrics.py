@@ -204,7 +204,8 @@ def test_concordance_of_recordings_is_over_all_their_frames(lengths: list[int], 
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_concordance_of_each_recording_is_averaged_over_them(lengths: list[int], seed: int) -> None:
     pairs, measures = curves(lengths, seed), CONTINUOUS.measures
-    each = np.array([[slow_concordance(*(one[:, d].astype(float) for one in pair)) for d in range(3)] for pair in pairs])
+    pairs = [tuple(one.astype(float) for one in pair) for pair in pairs]
+    each = np.array([[slow_concordance(a[:, d], b[:, d]) for d in range(3)] for a, b in pairs])
     for name, expected in zip(CONTINUOUS.outputs, each.mean(axis=0), strict=True):
         sums = sum(measures[f"{name}, each"].statistics(*pair) for pair in pairs)
         assert measures[f"{name}, each"].value(sums) == pytest.approx(expected, abs=1e-9)

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 from joblib import cpu_count, delayed
+from torch import Tensor
 
 from serlib import corpora, models, parallel, provenance, results, runs, training
 from serlib.corpora.corpus import Corpus
@@ -302,14 +303,15 @@ def _audited(plan: Sequence[Run], there: dict[str, Corpus]) -> list[tuple[str, s
         before = results.find(run.record(), RESULTS)
         (after,) = runs.make([run], there[run.corpus], jobs=1, progress=False)
         a, b = before.predictions, after.predictions
-        agree = float((a.predicted == b.predicted).mean())
-        ua = f"UA {100 * before.metrics['ua']:.1f} and {100 * after.metrics['ua']:.1f}"
+        agree = float((np.abs(a.outputs - b.outputs) < 0.01).mean())
+        name = "ua" if before.task == "classes" else "ccc"
+        scores = f"{name.upper()} {100 * before.metrics[name]:.1f} and {100 * after.metrics[name]:.1f}"
         if before.arithmetic != after.arithmetic:
-            message = f"another processor than the record's: {agree:.1%} of the predictions agree, {ua}"
+            message = f"another processor than the record's: {agree:.1%} of the outputs agree, {scores}"
         elif np.array_equal(a.outputs, b.outputs):
-            message = f"every output as recorded, {ua}"
+            message = f"every output as recorded, {scores}"
         else:
-            message = f"DIFFERENT: {agree:.1%} of the predictions agree, {ua}"
+            message = f"DIFFERENT: {agree:.1%} of the outputs agree, {scores}"
         said.append((run.name, message))
     return said
 
@@ -323,8 +325,9 @@ def weights(wanted: Sequence[Listed], there: dict[str, Corpus]) -> int:
             continue
         model, fold = runs.trained(one.run, there[one.run.corpus], results_dir=RESULTS, progress=False)
         with reproducible(one.run.seed, fold.device, one.run.settings.threads):
-            outputs = training.predict(model, fold.test).numpy()
-        apart = float(np.abs(outputs - record.predictions.outputs).max())
+            outputs = training.predict(model, fold.test)
+        told = outputs.numpy() if isinstance(outputs, Tensor) else outputs.steps().numpy()
+        apart = float(np.abs(told - record.predictions.outputs).max())
         allowed = 0.0 if record.arithmetic == provenance.arithmetic() else 1e-3
         failures += apart > allowed
         verdict = "reproduce the record" if apart <= allowed else "DO NOT reproduce the record"

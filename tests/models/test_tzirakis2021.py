@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data_scripts.make_conversations import make
-from serlib import corpora, inputs, results, runs, training
+from serlib import corpora, inputs, results, runs, tables, training
 from serlib.batching import Batch, Dataset
 from serlib.corpora.corpus import Corpus
 from serlib.determinism import reproducible
@@ -347,7 +347,7 @@ def conversations(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 TINY = {
     "max_steps": 2,
     "inputs": {"dims": 6, "seeds": 1, "speech2vec": {"epochs": 1, "min_count": 2}, "way": {"epochs": 1}},
-    "model": {"filters": (4, 8), "hidden": 6, "size": 8},
+    "model": {"filters": (4, 6), "hidden": 6, "size": 8},
 }
 
 
@@ -355,7 +355,8 @@ def planned(corpus: Corpus, system: str, variant: str = "") -> runs.Run:
     tiny = TINY | {"inputs": TINY["inputs"] | {"way": {"stall": 1} if variant == "self-learning" else {}}}
     if variant != "self-learning":
         tiny["inputs"]["way"] = vars(replace(tzirakis2021.adversarial.QUICK, hidden=8, epochs=1, epoch_steps=3))
-    (run,) = runs.plan("tzirakis2021", system, corpus, variant=variant, overrides=tiny, device="cpu")
+    how = {"variant": variant, "overrides": tiny, "seeds": 1, "device": "cpu"}
+    (run,) = runs.plan("tzirakis2021", system, corpus, **how)
     return run
 
 
@@ -369,6 +370,20 @@ def test_every_system_goes_from_a_corpus_to_a_record(conversations, tmp_path: Pa
         assert np.isfinite(record.predictions.outputs).all()
         assert set(record.settings) >= {"sequence", "clip_norm", "inputs"}
     assert len(results.read(tmp_path)) == len(SYSTEMS)
+
+
+def test_tables_compare_curves_for_other_recordings_and_trainings(conversations) -> None:
+    plan = [planned(conversations, name) for name in ("word2vec", "speech2vec")]
+    plan = [replace(run, seed=seed, device="cpu") for run in plan for seed in range(5)]
+    made = runs.make(plan, conversations, jobs=1, progress=False)
+    gap, p = tables.clustered(*tables.by_system(made).values(), "valence")
+    assert math.isnan(gap.low) and math.isnan(p)  # two recordings tell nothing of others
+    first, second = tables.scores(made, "valence")["estimate"]
+    assert gap.estimate == pytest.approx(first - second)
+    best = tables.lines(conversations, "devel", "valence, each")
+    assert list(best) == ["text", "voice", "both", "both, not shifted"]
+    assert best["both"] == corpora.conversations.read_ceilings(conversations.root)["devel"]["both"]["each"]["valence"]
+    assert tables.lines(conversations, "test", "ccc")["text"] > 0
 
 
 def test_every_variant_makes_an_update_and_is_a_run_of_its_own(conversations) -> None:
