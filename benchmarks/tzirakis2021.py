@@ -1,0 +1,188 @@
+"""A training step of tzirakis2021 on raw samples: Table 1 as it is written, against serlib's way.
+
+`python benchmarks/tzirakis2021.py` prints and writes two tables beside this file: what a step takes for segments of
+10 s and of 30 s, and what the layers of Table 1 cost by counting. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import torch
+from report import report
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from serlib import provenance, training
+from serlib.batching import Batch
+from serlib.models import tzirakis2021
+from serlib.models.convolution import KERNELS, Paralinguistic
+from serlib.settings import Sizes
+from serlib.tasks import concordance_loss
+
+HERE = Path(__file__).resolve().parent
+RATE, HOP, DIMS = 22_050, 0.1, 100
+TRAIN_HOURS = 34 * 160 / 3600
+"""Of SEWA's training part, of which the paper says "maximum of 3 min" a pair: 160 s a subject are taken here."""
+
+SYSTEM = tzirakis2021.SYSTEMS["attention"]
+MODEL = SYSTEM.settings["paper"].model
+FILTERS, POOLS = MODEL["filters"], MODEL["pools"]
+
+WAYS = {
+    "as written": "convolution, ReLU, max-pool, dropout, one after the other; nothing masked",
+    "serlib": "pooling before the ReLU, by a maximum whose gradient is the same every time; padding masked",
+    "serlib, no dropout": "the same without dropout after the pools",
+    "as the code": "serlib with the released code's channels, reshape, two channels of sound and peepholes",
+}
+LENGTHS = (100, 300)
+"""Labels of a sequence: 10 s as the paper's segments, 30 s as its sequences of 300."""
+
+
+class Written(Paralinguistic):
+    """Table 1 layer after layer."""
+
+    def convolve(self, waves: Tensor, frames: Tensor) -> Tensor:
+        x = (waves / 32768)[:, None]
+        for layer, pool in zip(self.convolutions, self.pools, strict=True):
+            kernel = layer.kernel_size[0]
+            x = layer(functional.pad(x, ((kernel - 1) // 2, kernel // 2))).relu()
+            x = self.dropout(functional.max_pool1d(x, pool))
+        return x.transpose(1, 2)
+
+
+def build(way: str, device: str) -> tuple[nn.Module, int]:
+    """The paper's model, and samples of a label that it hears."""
+    torch.manual_seed(0)
+    code = way == "as the code"
+    samples = round(RATE * HOP) * (2 if code else 1)
+    options = dict(MODEL) | (tzirakis2021.RELEASED["model"] if code else {})
+    if "no dropout" in way:
+        options["dropout"] = 0.0
+    model = SYSTEM.build(Sizes({"semantic": DIMS, "sound": samples}, outputs=3), **options)
+    if way == "as written":
+        model.paralinguistic.__class__ = Written
+    return model.to(device).train(), samples
+
+
+def batch_of(size: int, labels: int, samples: int, device: str) -> Batch:
+    """Noise in the shape of sequences of recordings."""
+    generator = torch.manual_seed(0)
+    sound = (3_000 * torch.randn(size, labels, samples, generator=generator)).short()
+    semantic = torch.randn(size, labels, DIMS, generator=generator)
+    targets = torch.randn(size, labels, 3, generator=generator).cumsum(1) / 20
+    lengths = dict.fromkeys(("sound", "semantic", "targets"), torch.full((size,), labels))
+    return Batch(["r"] * size, targets, {"sound": sound, "semantic": semantic}, lengths).to(device)
+
+
+def measure(way: str, size: int, labels: int, repeats: int, device: str) -> dict[str, Any]:
+    """Time training steps in this process and say how much memory they took on top of model and batch."""
+    torch.set_num_threads(1)
+    model, samples = build(way, device)
+    batch = batch_of(size, labels, samples, device)
+    optimiser = torch.optim.Adam(model.parameters())
+
+    def step() -> float:
+        optimiser.zero_grad(set_to_none=True)
+        loss = concordance_loss(model(batch), batch.targets, batch.lengths["targets"])
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    before = _peak(device)
+    loss, taken = step(), []
+    for _ in range(repeats):
+        start = _clock(device)
+        step()
+        taken.append(_clock(device) - start)
+    return {"seconds": median(taken), "memory": _peak(device) - before, "loss": loss}
+
+
+def _clock(device: str) -> float:
+    """Processor time, which other programs disturb little; on a GPU the time on the wall."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _peak(device: str) -> int:
+    if device == "cpu":
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return torch.cuda.max_memory_allocated()
+
+
+def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure every way on every length in a process of its own; a row each."""
+    for labels in LENGTHS:
+        for way, what in WAYS.items():
+            wanted = [way, options.batch, labels, options.repeats, options.device]
+            command = [sys.executable, __file__, "--measure", json.dumps(wanted)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            row = {"seconds of sound": round(labels * HOP), "way": way, "what": what}
+            if done.returncode:
+                yield row | {"what": f"{what}: failed, {done.stderr.strip().splitlines()[-1]}"}
+                continue
+            found = json.loads(done.stdout.splitlines()[-1])
+            heard = options.batch * labels * HOP  # seconds
+            yield row | {
+                "ms a second of sound": 1000 * found["seconds"] / heard,
+                "MB a second of sound": found["memory"] / heard / 1e6,
+                "minutes an epoch": found["seconds"] / heard * 60 * TRAIN_HOURS,
+                "first loss": f"{found['loss']:.4f}",
+            }
+
+
+def counted(labels: int) -> pd.DataFrame:
+    """Operations and bytes of each layer of Table 1 on one sequence, forward, in single precision."""
+    steps, channels, rows = round(labels * HOP * RATE), 1, []
+    for kernel, filters, pool in zip(KERNELS, (*FILTERS, FILTERS[-1]), POOLS, strict=True):
+        row = {"layer": f"{kernel} x {channels} to {filters}, pool {pool}", "steps in": f"{steps:,}"}
+        row |= {"million multiplications": steps * kernel * channels * filters / 1e6}
+        row |= {"parameters": f"{kernel * channels * filters + filters:,}"}
+        row |= {"MB before the pool": 4e-6 * steps * filters, "MB after it": 4e-6 * (steps // pool) * filters}
+        rows.append({"seconds of sound": round(labels * HOP)} | row)
+        steps, channels = steps // pool, filters
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=2, help="sequences in a step")
+    parser.add_argument("--repeats", type=int, default=5, help="steps after the first; the median counts")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for the tables")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(*json.loads(options.measure))))
+        return
+    rows = list(tqdm(steps(options), "ways", total=len(WAYS) * len(LENGTHS)))
+    measured = pd.DataFrame(rows)
+    if "ms a second of sound" in measured:
+        first = measured.groupby("seconds of sound")["ms a second of sound"].transform("first")
+        measured["times as fast"] = first / measured["ms a second of sound"]
+    facts = {
+        "input": f"batches of {options.batch} sequences at {RATE:,} Hz, one thread, median of {options.repeats} steps "
+        "after the first",
+        "epoch": f"{TRAIN_HOURS:.2f} h of sound",
+        "parameters": training.parameters(build("serlib", "cpu")[0]),
+    }
+    name = "tzirakis2021" if options.device == "cpu" else f"tzirakis2021-{options.device}"
+    tables = {"steps": measured, "layers": pd.concat(map(counted, LENGTHS))}
+    report(options.out, name, tables, provenance.hardware(options.device), **facts)
+
+
+if __name__ == "__main__":
+    main()
