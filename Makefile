@@ -28,12 +28,12 @@ unexport PYTHONHOME
 orelse = || { status=$$?; printf '\n%s\n' "make $@: $(1)" >&2; exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help env corpus book test lint unit records replay audit notebooks html refresh reproduce gpu format clean distclean
+.PHONY: help env corpus book test lint unit records replay audit notebooks html pages refresh reproduce gpu format clean distclean
 
 help:
 	@echo "make book       make the environment and the synthetic corpora, run every chapter, build the book;"
 	@echo "                FRESH=1 trains everything that it shows anew, in hours"
-	@echo "make test       lint, unit, replay, notebooks and html, one after the other: what must pass before a change goes in"
+	@echo "make test       lint, unit, replay, notebooks, html and pages, one after the other: what must pass before a change goes in"
 	@echo "make lint       check style and formatting (ruff)"
 	@echo "make unit       run the unit tests (pytest)"
 	@echo "make records    make what workflow/runs.yml and spaces.yml list and results/ lacks; N=1 only says what (Snakemake)"
@@ -41,6 +41,7 @@ help:
 	@echo "make audit      train every listed run from nothing and compare; N=3 only three"
 	@echo "make notebooks  run every chapter and compare with its stored outputs (nbval)"
 	@echo "make html       build the book from the stored outputs; warnings are errors"
+	@echo "make pages      build the book and look at every page in a browser, wide and narrow, light and dark"
 	@echo "make refresh    run the chapters in place to renew their stored outputs; CHAPTERS=\"intro yoon2018\" for some"
 	@echo "make reproduce  run a chapter on your data: CHAPTER=yoon2018 CORPUS=iemocap ROOT=/data/IEMOCAP PROFILE=paper"
 	@echo "make gpu        what a machine with a GPU is good for, in MINUTES=8, into OUT=_build/gpu"
@@ -84,9 +85,9 @@ book: corpus $(if $(FRESH),records)
 
 test: $(READY)
 	@rm -rf $(REPORTS); start=$$(date +%s); \
-	for step in lint unit replay notebooks html; do \
+	for step in lint unit replay notebooks html pages; do \
 	  echo "== $$step"; before=$$(date +%s); \
-	  $(MAKE) --no-print-directory $$step || exit 1; \
+	  $(MAKE) --no-print-directory BUILT=1 $$step || exit 1; \
 	  echo "== $$step: $$(( $$(date +%s) - before )) s"; \
 	done; \
 	echo "make test: everything passed in $$(( $$(date +%s) - start )) s"
@@ -100,7 +101,7 @@ format: $(READY)
 	@"$(BIN)/ruff" format .
 
 unit: $(READY)
-	@"$(BIN)/python" -m pytest -n auto --junitxml=$(REPORTS)/unit.xml \
+	@"$(BIN)/python" -m pytest -n auto --ignore tests/test_pages.py --junitxml=$(REPORTS)/unit.xml \
 	  $(call orelse,a test failed. Run it alone: $(VENV)/bin/python -m pytest FILE::TEST)
 
 records: corpus
@@ -126,6 +127,12 @@ html: $(READY)
 	@"$(BIN)/python" workflow/run_chapters.py stage _build/check/source $(call orelse,could not copy the book to _build/check.)
 	@"$(BIN)/jupyter-book" build --all -W -n --keep-going --path-output _build/check _build/check/source \
 	  $(call orelse,the pages could not be built without warnings. The lines with WARNING above say where.)
+
+# BUILT=1: the pages of the last `make html`, as they are.
+PAGES := _build/check/_build/html
+pages: $(if $(BUILT),,html)
+	@SERLIB_PAGES="$(CURDIR)/$(PAGES)" "$(BIN)/python" -m pytest -n auto -r s --junitxml=$(REPORTS)/pages.xml tests/test_pages.py \
+	  $(call orelse,a page has the faults above. Open it in a browser: $(PAGES)/book/NAME.html)
 
 refresh: corpus
 	@"$(BIN)/python" workflow/colab.py
