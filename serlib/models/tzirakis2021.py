@@ -370,7 +370,6 @@ VARIANTS = {
     "self-learning": Variant(
         "aligned-speech2vec", {"inputs": {"alignment": "self-learning", "way": {}}}
     ),
-    "sound 2 s late": Variant("paralinguistic", {"inputs": {"lag": 2.0}}),
 } | {
     f"{lag} s late": Variant("speech2vec", {"inputs": {"lag": float(lag)}})
     for lag in (1, 2, 3, 4)
