@@ -32,7 +32,7 @@ class Sizes:
     outputs: int = 4
 
 
-ADDED = ("clip_norm", "sequence", "inputs")
+ADDED = ("clip_norm", "sequence", "inputs", "decay_words")
 """Settings that there were not always. Where one has its default, a run is what it was
 without it: it is left out of what is told of the run, and so out of its key. A further
 setting belongs here, with a default that changes nothing.
@@ -48,8 +48,11 @@ class Settings:
         epochs: at most this many passes over the training set.
         max_steps: at most this many updates, or None.
         batch_size: items per update.
-        learning_rate, weight_decay: of Adam; the decay is an L2 penalty on all
-            parameters.
+        learning_rate, weight_decay: of Adam; the decay is an L2 penalty, whose gradient
+            Adam scales like any other: where there is no other gradient, as at a word
+            that is in no text of the batch, the step is the learning rate however small
+            the penalty.
+        decay_words: whether the penalty is on word vectors too, or on all else.
         decay: the learning rate of update n, counted from 0, is learning_rate / (1 +
             decay n).
         clip_value: gradients are clipped element-wise to ±clip_value; None for no
@@ -91,6 +94,7 @@ class Settings:
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    decay_words: bool = True
     decay: float = 0.0
     clip_value: float | None = 10.0
     clip_norm: float | None = None

@@ -152,8 +152,16 @@ def _start(
     """The optimiser, and what shuffles the batches."""
     model.to(device)
     rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    optimiser = torch.optim.Adam(model.parameters(), **rates)
+    words = [] if settings.decay_words else _word_vectors(model)
+    others = [one for one in model.parameters() if all(one is not w for w in words)]
+    groups = [{"params": others}, {"params": words, "weight_decay": 0.0}]
+    optimiser = torch.optim.Adam(groups[: 1 + bool(words)], **rates)
     return optimiser, torch.Generator().manual_seed(seed)
+
+
+def _word_vectors(model: nn.Module) -> list[nn.Parameter]:
+    tables = (one for one in model.modules() if isinstance(one, nn.Embedding))
+    return [one.weight for one in tables]
 
 
 def _updates(

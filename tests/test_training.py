@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,29 @@ def test_gradients_are_shortened_together():
         settings = Settings(epochs=1, batch_size=4, check_every=1.0, clip_value=None, clip_norm=norm)
         fit(model, numbers(4), numbers(4), settings)
         assert [p.grad.item() for p in model.parameters()] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_penalty_in_adam_shrinks_vectors_that_get_no_gradient_and_can_spare_them():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.output = nn.Embedding(3, 4), nn.Linear(4, 4)
+
+        def forward(self, batch):
+            return self.output(self.words.weight[1] + batch["prosody"])
+
+    settings = Settings(epochs=10, batch_size=4, check_every=1.0, learning_rate=1e-3, weight_decay=1e-4)
+    moved = {}
+    for decay_words in (True, False):
+        torch.manual_seed(0)
+        model = Reader()
+        before = model.words.weight.detach().clone()
+        start = fit(model, numbers(4), numbers(4), replace(settings, decay_words=decay_words))
+        assert start.steps == 10
+        moved[decay_words] = (model.words.weight.detach() - before).abs()
+    unseen = moved[True][[0, 2]]
+    np.testing.assert_allclose(unseen, 0.01, rtol=0.02)  # the learning rate, ten times, however small the penalty
+    assert not moved[False][[0, 2]].any() and moved[False][1].all()
 
 
 def test_a_given_number_of_looks_is_the_beginning_of_the_whole():

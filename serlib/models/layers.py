@@ -144,6 +144,36 @@ def word_embedding(sizes: Sizes, size: int) -> nn.Embedding:
     return embedding
 
 
+class ResetFirst(nn.GRU):
+    """The GRU of Cho et al. 2014 and Chung et al. 2014, and TensorFlow's cell: the
+    reset gate acts on the state before the candidate's recurrent matrix, tanh(W x + U
+    (r * h) + b); PyTorch's and cuDNN's acts after it, tanh(W x + r * (U h)).
+
+    It has the parameters of `nn.GRU` and takes `batch_first` sequences only. A loop
+    over steps, and so several times slower.
+    """
+
+    def forward(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all states, (batch, steps, hidden), and the last, (1, batch,
+        hidden).
+        """
+        from_input = nn.functional.linear(
+            sequences, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0
+        )
+        gates, candidate = self.weight_hh_l0.split(
+            [2 * self.hidden_size, self.hidden_size]
+        )
+        state = sequences.new_zeros(len(sequences), self.hidden_size)
+        states = []
+        for step in from_input.unbind(1):
+            for_gates, for_candidate = step.split(gates.shape[0], dim=1)
+            reset, keep = torch.sigmoid(for_gates + state @ gates.T).chunk(2, dim=1)
+            new = torch.tanh(for_candidate + (reset * state) @ candidate.T)
+            state = torch.lerp(new, state, keep)
+            states.append(state)
+        return torch.stack(states, dim=1), state[None]
+
+
 def orthogonal_(gru: nn.GRU) -> None:
     """Give a GRU orthogonal initial weights (Saxe et al. 2013), in place.
 

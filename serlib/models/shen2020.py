@@ -609,6 +609,7 @@ VARIANTS = {
     "dropout after the ReLU": Variant("wise", {"model": {"dropout_at": "outputs"}}),
     "biases in the linear layers": Variant("wise", {"model": {"bias": True}}),
     "constant learning rate": Variant("wise", {"decay": 0.0}),
+    "no penalty on word vectors": Variant("wise", {"decay_words": False}),
     "mean of the pairs": Variant("im+hr", {"model": {"fusion": "mean"}}),
 }
 """What the paper leaves open, each with the choice that is not the default."""

@@ -115,13 +115,22 @@ class Output(nn.Module):
     Args:
         size, classes: of W; 200 x 4 in the paper.
         relu: put the ReLU there. It stops the gradient of every logit below zero, so
-            that a class may never learn; by default the systems leave it out.
+            that a class may never learn; by default the systems leave it out. `layer`
+            is another reading of "an FC layer with ReLU and a softmax layer": the
+            softmax has a matrix of its own, classes x classes, after the ReLU.
+
+    Raises:
+        ValueError: if there is no such reading.
     """
 
-    def __init__(self, size: int, classes: int, relu: bool):
+    def __init__(self, size: int, classes: int, relu: bool | str):
         super().__init__()
+        if relu not in (False, True, "layer"):
+            raise ValueError(f"relu is {relu!r}; expected False, True or 'layer'")
         self.linear = nn.Linear(size, classes, bias=False)
         self.relu = nn.ReLU() if relu else nn.Identity()
+        if relu == "layer":
+            self.relu = nn.Sequential(self.relu, nn.Linear(classes, classes))
 
     def forward(self, vector: Tensor) -> Tensor:
         """(batch, size) to (batch, classes)."""
@@ -306,7 +315,7 @@ class Speech(nn.Module):
         hidden: int = 100,
         dropout: float = 0.0,
         pooling: str = "attention",
-        relu: bool = False,
+        relu: bool | str = False,
     ):
         super().__init__()
         self.speech = SpeechEncoder(sizes, hidden, dropout)
@@ -337,7 +346,7 @@ class Text(nn.Module):
         embedding: int = 300,
         dropout: float = 0.0,
         pooling: str = "attention",
-        relu: bool = False,
+        relu: bool | str = False,
     ):
         super().__init__()
         self.text = TextEncoder(sizes, hidden, embedding, dropout)
@@ -368,7 +377,7 @@ class Concat(nn.Module):
         embedding: int = 300,
         dropout: float = 0.0,
         pooling: str = "attention",
-        relu: bool = False,
+        relu: bool | str = False,
     ):
         super().__init__()
         self.speech = SpeechEncoder(sizes, hidden, dropout)
@@ -413,7 +422,7 @@ class Fusion(nn.Module):
         hidden: int,
         embedding: int,
         dropout: float,
-        relu: bool,
+        relu: bool | str,
     ):
         super().__init__()
         self.keep_attention = False
@@ -462,7 +471,7 @@ class Aligned(Fusion):
         units: int = 40,
         score: str = "linear",
         dropout: float = 0.0,
-        relu: bool = False,
+        relu: bool | str = False,
     ):
         super().__init__(
             sizes,
@@ -487,7 +496,7 @@ class Hard(Fusion):
         hidden: int = 100,
         embedding: int = 300,
         dropout: float = 0.0,
-        relu: bool = False,
+        relu: bool | str = False,
     ):
         super().__init__(sizes, Given(), hidden, embedding, dropout, relu)
 
@@ -565,6 +574,7 @@ VARIANTS = {
     "hidden layer": Variant("aligned", {"model": {"score": "hidden"}}),
     "ReLU on the logits": Variant("aligned", {"model": {"relu": True}}),
     "ReLU on the logits of text": Variant("text", {"model": {"relu": True}}),
+    "layer after the ReLU": Variant("aligned", {"model": {"relu": "layer"}}),
     "dropout 0.3": Variant("aligned", {"model": {"dropout": 0.3}}),
     "hidden layer and dropout 0.3": Variant(
         "aligned", {"model": {"score": "hidden", "dropout": 0.3}}

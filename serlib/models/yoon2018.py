@@ -7,7 +7,8 @@ Yoon, Byun and Jung 2018, "Multimodal speech emotion recognition using audio and
 The GRU is PyTorch's. Chung et al. 2014, whom the paper cites, multiply the state by the
 reset gate before the candidate's recurrent matrix, tanh(W x + U (r * h)); PyTorch and
 cuDNN multiply after it, tanh(W x + b + r * (U h + c)), and call z what Chung et al.
-call 1 - z. Sizes are the same but for the second bias.
+call 1 - z. Sizes are the same but for the second bias. TensorFlow's cell, the released
+code's, is that of Chung et al.; `reset="before"` takes it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from serlib.batching import Batch
 from serlib.inputs import Frames, Vector, Words
 from serlib.models.layers import (
+    ResetFirst,
     last_state,
     masked_softmax,
     orthogonal_,
@@ -29,6 +31,9 @@ from serlib.models.layers import (
 from serlib.models.system import System, Variant
 from serlib.settings import Settings, Sizes
 from serlib.tasks import CLASSES
+
+GRUS = {"after": nn.GRU, "before": ResetFirst}
+"""Where the reset gate acts: after the recurrent matrix of the candidate, or before."""
 
 ACTIVATIONS = {"linear": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -67,13 +72,15 @@ class AudioEncoder(nn.Module):
         dropout: share of the GRU's inputs that are zeroed. The released code drops
             outputs too, but the last state, which alone is used here, is taken before
             that.
+        reset: where the GRU's reset gate acts, a key of `GRUS`.
     """
 
-    def __init__(self, sizes: Sizes, hidden: int, dropout: float):
+    def __init__(self, sizes: Sizes, hidden: int, dropout: float, reset: str = "after"):
         super().__init__()
         self.size = hidden + sizes.dims["prosody"]
         self.dropout = nn.Dropout(dropout)
-        self.gru = nn.GRU(sizes.dims["mfcc"], hidden, batch_first=True)
+        gru = _choose("reset", reset, GRUS)
+        self.gru = gru(sizes.dims["mfcc"], hidden, batch_first=True)
         orthogonal_(self.gru)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -93,14 +100,22 @@ class TextEncoder(nn.Module):
         embedding: size of a word vector.
         dropout: share of the GRU's inputs that are zeroed, and of the sequence of
             states, though not of the last state: so does the released code.
+        reset: as for `AudioEncoder`.
     """
 
-    def __init__(self, sizes: Sizes, hidden: int, embedding: int, dropout: float):
+    def __init__(
+        self,
+        sizes: Sizes,
+        hidden: int,
+        embedding: int,
+        dropout: float,
+        reset: str = "after",
+    ):
         super().__init__()
         self.size = hidden
         self.embedding = word_embedding(sizes, embedding)
         self.dropout = nn.Dropout(dropout)
-        self.gru = nn.GRU(embedding, hidden, batch_first=True)
+        self.gru = _choose("reset", reset, GRUS)(embedding, hidden, batch_first=True)
         orthogonal_(self.gru)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -180,6 +195,7 @@ class MDRE(nn.Module):
             `linear` is nothing, as in the released code; the paper says "feed-forward
             neural network", so `relu` and `tanh` are there to compare.
         bias: see `Dense`.
+        reset: see `AudioEncoder`.
     """
 
     def __init__(
@@ -191,10 +207,11 @@ class MDRE(nn.Module):
         dropout_text: float = 0.7,
         activation: str = "linear",
         bias: str = "vector",
+        reset: str = "after",
     ):
         super().__init__()
-        self.audio = AudioEncoder(sizes, hidden, dropout_audio)
-        self.text = TextEncoder(sizes, hidden, embedding, dropout_text)
+        self.audio = AudioEncoder(sizes, hidden, dropout_audio, reset)
+        self.text = TextEncoder(sizes, hidden, embedding, dropout_text, reset)
         self.g_audio = _halve(self.audio.size, activation, bias)
         self.g_text = _halve(self.text.size, activation, bias)
         self.output = Dense(
@@ -359,6 +376,7 @@ VARIANTS = {
     "features as they come": Variant("mdre", {"standardise": False}),
     "vocabulary of all texts": Variant("mdre", {"vocabulary": "corpus"}),
     "ReLU after g": Variant("mdre", {"model": {"activation": "relu"}}),
+    "reset before the matrix": Variant("mdre", {"model": {"reset": "before"}}),
     "one bias per layer": Variant("mdre", {"model": {"bias": "scalar"}}),
     "readout projected": Variant("mdrea", {"model": {"readout": "projected"}}),
 }

@@ -33,6 +33,7 @@ CASES = [
     (Hard, TEXT),
     (Aligned, {**TEXT, "heads": 3}),
     (Aligned, {**TEXT, "heads": 1, "relu": True}),
+    (Aligned, {**TEXT, "heads": 3, "relu": "layer"}),
     (Aligned, {**TEXT, "heads": 3, "units": 7, "score": "hidden"}),
 ]
 LIST = ["speech", "text", "concat", "hard", "aligned"]
@@ -158,6 +159,9 @@ def transcribed(model: nn.Module, batch: Batch, row: int) -> Tensor:
         fused = bilstm(model.fusion, [torch.cat(pair) for pair in pairs])  # (10) to (12)
         vector = torch.stack([max(c[k] for c in fused) for k in range(len(fused[0]))])  # (13)
     logits = model.output.linear.weight @ vector  # (14)
+    if isinstance(model.output.relu, nn.Sequential):  # a softmax layer with weights of its own
+        last = model.output.relu[1]
+        return last.weight @ (logits * (logits > 0)) + last.bias
     return logits * (logits > 0) if isinstance(model.output.relu, nn.ReLU) else logits
 
 
@@ -343,6 +347,8 @@ def test_an_impossible_option_is_named():
         Concat(SIZES, pooling="round")
     with pytest.raises(ValueError, match="states of 200 numbers cannot be cut into 3 equal slices"):
         Aligned(SIZES, heads=3)
+    with pytest.raises(ValueError, match="relu is 'round'; expected False, True or 'layer'"):
+        Aligned(SIZES, heads=2, relu="round")
 
 
 def test_dropout_falls_on_the_inputs_of_the_encoders():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from serlib import models
 from serlib.batching import Batch, Dataset
-from serlib.models.layers import orthogonal_, word_embedding
+from serlib.models.layers import ResetFirst, orthogonal_, word_embedding
 from serlib.models.yoon2018 import ARE, MDRE, MDREA, SYSTEMS, TRE
 from serlib.settings import Sizes
 
@@ -24,6 +24,7 @@ CASES = [
     (TRE, SMALL),
     (MDRE, SMALL),
     (MDRE, {**SMALL, "activation": "relu", "bias": "scalar"}),
+    (MDRE, {**SMALL, "reset": "before"}),
     (MDREA, SMALL),
     (MDREA, {**SMALL, "readout": "projected", "activation": "tanh"}),
 ]
@@ -69,13 +70,17 @@ def sigmoid(x: Tensor) -> Tensor:
 
 def gru_states(gru: nn.GRU, sequence: Tensor) -> list[Tensor]:
     """Equation (1), step by step: reset gate r, update gate z, candidate n."""
-    size = gru.hidden_size
+    before, size = isinstance(gru, ResetFirst), gru.hidden_size
     w, u, b, c = gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
     h, states = torch.zeros(size), []
     for x in sequence:
         r = sigmoid(w[:size] @ x + b[:size] + u[:size] @ h + c[:size])
         z = sigmoid(w[size : 2 * size] @ x + b[size : 2 * size] + u[size : 2 * size] @ h + c[size : 2 * size])
-        n = torch.tanh(w[2 * size :] @ x + b[2 * size :] + r * (u[2 * size :] @ h + c[2 * size :]))
+        if before:
+            from_state = u[2 * size :] @ (r * h) + c[2 * size :]
+        else:
+            from_state = r * (u[2 * size :] @ h + c[2 * size :])
+        n = torch.tanh(w[2 * size :] @ x + b[2 * size :] + from_state)
         h = (1 - z) * n + z * h
         states.append(h)
     return states
