@@ -21,7 +21,8 @@ class Published:
             paper quotes from another one, the name it is given there.
         metric: as the paper names it: `wap`, `wa`, `ua`, `ccc_arousal`, `ccc_valence`,
             `ccc_liking`, `ccc_mean` (the table's average column), `wer` (of the speech
-            recogniser), `ua_gain` (a difference that the text states), or
+            recogniser), `ua_gain` (a difference that the text states), `accuracy`
+            (where it says no more than that), or
             `happy->neutral` (share of happy utterances that were taken for neutral).
         value: a fraction; percentages are divided by 100.
         spread: standard deviation that the paper gives, or None.
@@ -218,6 +219,23 @@ _YOON2018 = (
     Published("tre", "happy->happy", 0.7573, None, "Figure 3(b)", "TRE"),
     Published("tre", "sad->happy", 0.1620, None, "Figure 3(b)", "TRE"),
     Published("mdre", "sad->happy", 0.0915, None, "Figure 3(c)", "MDRE"),
+    Published(
+        "proposed, at least",
+        "accuracy",
+        0.688,
+        None,
+        "Abstract",
+        "accuracies ranging from",
+        "in Table 1 it is another paper's: 3CNN-LSTM10H",
+    ),
+    Published(
+        "proposed, at most",
+        "accuracy",
+        0.718,
+        None,
+        "Abstract",
+        "accuracies ranging to",
+    ),
     Published(
         "Google Cloud Speech",
         "wer",
@@ -572,7 +590,7 @@ PAPERS: dict[str, Paper] = {
             title="Learning Alignment for Multimodal Emotion Recognition from Speech",
             venue="Interspeech",
             pages="3569–3573",
-            doi=None,
+            doi="10.21437/Interspeech.2019-3247",
             arxiv="1909.05645",
             corpus="IEMOCAP",
             results=_XU2019,

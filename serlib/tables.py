@@ -117,7 +117,8 @@ def difference(
     Raises:
         ValueError: if the two were not tested on the same items with the same seeds.
     """
-    of, both, _, items = _paired(a, b, measure, ids)
+    of, first, second = paired(a, b, measure, ids)
+    both, items = (first.to_numpy(), second.to_numpy()), _level(first, "id")
     return metrics.paired_bootstrap(of, *both, groups=items)
 
 
@@ -128,26 +129,31 @@ def clustered(
     minus that of `b`, by `intervals.clustered_difference`; arguments and errors as for
     `difference`.
     """
-    of, both, seeds, items = _paired(a, b, measure, None)
-    return clustered_difference(of, *both, items, seeds)
+    of, first, second = paired(a, b, measure)
+    both = first.to_numpy(), second.to_numpy()
+    return clustered_difference(of, *both, _level(first, "id"), _level(first, "seed"))
 
 
-def _paired(
+def paired(
     a: Iterable[Record],
     b: Iterable[Record],
-    measure: str,
-    ids: Collection[str] | None,
-) -> tuple[Measure, tuple[np.ndarray, np.ndarray], pd.Index, pd.Index]:
-    """The measure, what it sums up of both, and seed and item of each row."""
+    measure: str = "ua",
+    ids: Collection[str] | None = None,
+) -> tuple[Measure, pd.DataFrame, pd.DataFrame]:
+    """Return a measure and what it sums up of two systems: a row per seed and item,
+    sorted, the same rows for both. Arguments and errors as for `difference`.
+    """
     a, b = list(a), list(b)
     first, second = _statistics(a, measure, ids), _statistics(b, measure, ids)
     if not first.index.equals(second.index):
         raise ValueError(
             "the two systems were not tested on the same items with the same seeds"
         )
-    of, both = measure_of(a[0], measure), (first.to_numpy(), second.to_numpy())
-    seeds, items = (first.index.get_level_values(one) for one in ("seed", "id"))
-    return of, both, seeds, items
+    return measure_of(a[0], measure), first, second
+
+
+def _level(table: pd.DataFrame, name: str) -> pd.Index:
+    return table.index.get_level_values(name)
 
 
 def shared(
@@ -177,8 +183,9 @@ def published(records: Iterable[Record], paper: str | None = None) -> pd.DataFra
 
     Returns:
         a row per system in the order in which the records name them: how many runs,
-        each measure in percent (mean over folds and seeds), and under `published` what
-        the paper prints of it. The two corpora differ unless it is the paper's own.
+        each measure in percent (mean over folds and seeds; where the paper prints a
+        spread, with the standard deviation over them), and under `published` what the
+        paper prints of it. The two corpora differ unless it is the paper's own.
 
     Raises:
         ValueError: if there are no records, or they are of more than one corpus.
@@ -198,8 +205,10 @@ def published(records: Iterable[Record], paper: str | None = None) -> pd.DataFra
         for key in TASKS[own[0].task].measures:
             heading = measure_of(own[0], key).name
             values = np.array([run.metrics.get(key) for run in own], dtype=float)
-            row[ours, heading] = percent(float(values.mean()))
             printed = papers.published(paper, own[0].system, key)
+            row[ours, heading] = percent(float(values.mean()))
+            if len(own) > 2 and printed is not None and printed.spread is not None:
+                row[ours, heading] += f" ± {percent(float(values.std(ddof=1)))}"
             row[theirs, heading] = "" if printed is None else _printed(printed)
         rows[system] = row
     frame = _table(rows, "system")
@@ -265,8 +274,9 @@ def variants(
     measure: str = "ua",
     ids: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Tabulate what each variant of a paper does, against the default on the same folds
-    and seeds.
+    """Tabulate what each variant of a paper did, against the default on the same folds
+    and seeds. An interval over test items says nothing of other trainings: with few
+    runs it is a hint, no finding.
 
     Args:
         paper: key of the paper.
@@ -276,7 +286,7 @@ def variants(
 
     Returns:
         a row per variant: its system, the difference in points with its interval over
-        test items, p, and how many runs.
+        test items, and how many runs.
     """
     rows = {}
     for name, variant in models.variants(paper).items():
@@ -285,9 +295,9 @@ def variants(
         own = [(paper, variant.system, one, corpus, profile) for one in (name, "")]
         changed, usual = shared(*(kept(directory, *one) for one in own))
         if changed:
-            gap, p = difference(changed, usual, measure, ids)
+            gap, _ = difference(changed, usual, measure, ids)
             rows[name] = {"system": variant.system, "points": signed(gap)}
-            rows[name] |= {"p": p_value(p), "runs": str(len(changed))}
+            rows[name] |= {"runs": str(len(changed))}
     return _table(rows, f"instead of the default, {measure.upper()}")
 
 

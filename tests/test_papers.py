@@ -63,6 +63,9 @@ def test_numbers_fit_the_papers_own_sentences() -> None:
     assert value("yoon2018", "mdrea", "wap") == pytest.approx(best + 0.002)
     assert value("yoon2018", "mdre-asr", "wap") == pytest.approx(best + 0.003)
     assert value("yoon2018", "mdre", "wap") == 0.718 and published("yoon2018", "mdre", "wap").spread == 0.019
+    # the abstract: "accuracies ranging from 68.8% to 71.8%", of which the first is not its own
+    assert (value("yoon2018", "proposed, at least", "accuracy"), best) == (0.688, 0.688)
+    assert value("yoon2018", "proposed, at most", "accuracy") == value("yoon2018", "mdre", "wap")
     # section 5.2: most happy utterances are taken for neutral by ARE; TRE's 16.20 % become 9.15 %
     assert value("yoon2018", "are", "happy->neutral") > value("yoon2018", "are", "happy->happy")
     assert value("yoon2018", "tre", "sad->happy") - value("yoon2018", "mdre", "sad->happy") == pytest.approx(0.0705)

@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
 from serlib.features.text import tokenize
 from serlib.timing.grid import Grid
@@ -166,6 +167,36 @@ def count_spans(
         claimed = len(set(places[places >= 0].tolist()))
         counts["unclaimed"] += len(utterance.words) - claimed
     return SpanCounts(**counts)
+
+
+def found_by(weights: np.ndarray, spans: np.ndarray) -> dict[str, float]:
+    """Say how far an attention finds the words of an utterance.
+
+    Args:
+        weights: (heads, words, steps), of each word over the steps; rows add up to 1.
+        spans: (words, 2) the first step of each word and the one after its last, all
+            with at least one step; two words or more.
+
+    Returns:
+        means over heads and words, shares of a word's attention: `chance`, what even
+        weights would leave in its own span; `within own span`; `the same for all
+        words`, what its span gets of the mean attention of all; `more than that`; and
+        `most as printed`, the bound m e² / (m e² + N - m) of a score within ±1. Further
+        `follows`, the rank correlation of the words' middles with the centres of their
+        attention, a mean over heads.
+    """
+    steps = np.arange(weights.shape[2])
+    own = (spans[:, :1] <= steps) & (steps < spans[:, 1:])  # (words, steps)
+    chance = own.mean(axis=1)
+    alike = weights.mean(axis=1, keepdims=True)  # one attention for all words
+    within, blind = ((w * own).sum(axis=2).mean() for w in (weights, alike))
+    most = chance * np.e**2 / (chance * np.e**2 + 1 - chance)
+    centres = (weights * steps).sum(axis=2)  # (heads, words)
+    ranks = stats.spearmanr([spans.mean(axis=1), *centres], axis=1).statistic
+    follows = np.atleast_2d(ranks)[0, 1:].mean() if np.ndim(ranks) else ranks
+    found = {"chance": chance.mean(), "within own span": within}
+    found |= {"the same for all words": blind, "more than that": within - blind}
+    return found | {"most as printed": most.mean(), "follows": float(follows)}
 
 
 def _common(a: str, b: str) -> list[tuple[int, int, int]]:
