@@ -549,7 +549,7 @@ QUICK = replace(
     frame_stride=2,
     patience=3,
     vectors="random",
-    folds=5,
+    folds=2,
     seeds=1,
 )
 SMALL_AUDIO = {"phoneme": 24, "word": 32, "audio": 32}

@@ -528,7 +528,7 @@ QUICK = Settings(
     patience=3,
     max_frames=2000,
     frame_stride=8,
-    folds=5,
+    folds=2,
     seeds=1,
 )
 SMALL_AUDIO = {"hidden": 32}

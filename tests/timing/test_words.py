@@ -16,7 +16,7 @@ from serlib.corpora.corpus import Corpus, Segment, Utterance
 from serlib.corpora.synthetic import read_cues
 from serlib.features.text import tokenize
 from serlib.timing import Grid
-from serlib.timing.words import SpanCounts, count_spans, spoken, token_spans, token_words
+from serlib.timing.words import SpanCounts, count_spans, found_by, spoken, token_spans, token_words
 
 PIECES = ["i", "don't", "we're", "cannot", "the", "dog", ",", ".", "[laughter]", "dogs", "a", "hot", "god"]
 
@@ -154,3 +154,25 @@ def test_every_word_of_the_synthetic_corpus_has_its_tokens(synthetic):
         first, after = token_spans(one, grid(one))[mine[0]]
         assert abs(first * 0.01 - one.words[index].start) < 0.02
         assert abs(after * 0.01 - one.words[index].end) < 0.02
+
+
+def test_how_far_an_attention_finds_the_words_against_loops() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.random((2, 3, 8))
+    weights /= weights.sum(axis=2, keepdims=True)
+    spans = np.array([[0, 2], [2, 5], [6, 8]])
+    found = found_by(weights, spans)
+    within = alike = chance = most = 0.0
+    for head in range(2):
+        for word, (first, after) in enumerate(spans):
+            share = (after - first) / 8
+            chance += share / 6
+            most += share * np.e**2 / (share * np.e**2 + 1 - share) / 6
+            within += sum(weights[head, word, step] for step in range(first, after)) / 6
+            alike += sum(weights[head, other, step] / 3 for other in range(3) for step in range(first, after)) / 6
+    values = {"chance": chance, "within own span": within, "the same for all words": alike, "most as printed": most}
+    assert {name: found[name] for name in values} == pytest.approx(values)
+    assert found["more than that"] == pytest.approx(within - alike)
+    sharp = np.zeros((1, 3, 8))
+    sharp[0, [0, 1, 2], [1, 3, 7]] = 1
+    assert found_by(sharp, spans)["within own span"] == 1 and found_by(sharp, spans)["follows"] == pytest.approx(1)

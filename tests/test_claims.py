@@ -1,0 +1,109 @@
+"""Claims: what is compared, corrected and told, and when nothing can be."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from serlib import claims, intervals, tables
+from serlib.claims import Claim
+from serlib.results import Predictions
+
+CORPUS = {f"s{speaker}u{n:02}": SimpleNamespace(speaker=f"s{speaker}") for speaker in range(10) for n in range(20)}
+"""Ten speakers with twenty items each."""
+
+
+def records(share: float, folds: int = 5, seeds: int = 1) -> list[SimpleNamespace]:
+    """A system that is right on about this share of the items; what is read of a Record."""
+    found = []
+    for seed, fold in itertools.product(range(seeds), range(folds)):
+        ids = [id for n, id in enumerate(CORPUS) if n % 5 == fold]
+        targets = np.arange(len(ids)) % 4
+        right = np.random.default_rng([int(100 * share), fold, seed]).random(len(ids)) < share
+        said = Predictions(ids, targets, np.eye(4)[np.where(right, targets, (targets + 1) % 4)])
+        of = {"fold": fold, "seed": seed, "said": said, "predictions": said, "group": "g", "task": "classes"}
+        found.append(SimpleNamespace(**of, outputs=(), metrics={"ua": float(right.mean())}))
+    return found
+
+
+def test_a_claim_is_a_difference_over_speakers_and_trainings() -> None:
+    own = {"good": records(0.9), "bad": records(0.5)}
+    asked = {"good beats bad": Claim("good", "bad"), "bad beats good": Claim("bad", "good"), "?": Claim("good", "none")}
+    tested = claims.test(asked, own, CORPUS)
+    assert list(tested.index) == ["good beats bad", "bad beats good"]  # nothing is there of the third
+    assert list(tested["verdict"]) == ["confirmed", "not confirmed"]
+    assert list(tested["speakers"]) == [10, 10] and list(tested["trainings"]) == [5, 5]
+    of, first, second = tables.paired(own["good"], own["bad"])
+    people = [CORPUS[id].speaker for _, id in first.index]
+    luck = [list(CORPUS).index(id) % 5 for _, id in first.index]
+    both = first.to_numpy(), second.to_numpy()
+    gap, p = intervals.clustered_difference(of, *both, people, luck)
+    assert tested["gap"].iloc[0] == gap and tested["p"].iloc[0] == p
+    np.testing.assert_allclose(tested["corrected"], np.minimum(1, 2 * tested["p"]))
+
+
+def test_two_folds_tell_nothing_and_do_not_count_among_the_questions() -> None:
+    own = {"good": records(0.9), "bad": records(0.5), "few": records(0.5, folds=2)}
+    asked = {"good beats few": Claim("good", "few"), "good beats bad": Claim("good", "bad")}
+    tested = claims.test(asked, own, CORPUS)
+    assert list(tested["verdict"]) == ["cannot tell", "confirmed"]
+    assert math.isnan(tested["p"].iloc[0]) and tested["corrected"].iloc[1] == tested["p"].iloc[1]
+    told = claims.table(tested)
+    assert "[" not in told["points"].iloc[0] and told["p, corrected"].iloc[0] == ""
+    assert told["over"].iloc[0] == "10 speakers, 2 trainings"
+    assert list(claims.table(tested, ["good beats bad"]).index) == ["good beats bad"]
+
+
+def test_published_differences_and_what_cannot_be_tested() -> None:
+    own = {"mdre": records(0.9), "are": records(0.5)}
+    asked = {"two beat one": Claim("mdre", "are", "wap"), "on some": Claim("mdre", "are", ids=list(CORPUS)[:40])}
+    tested = claims.test(asked, own, CORPUS, paper="yoon2018")
+    assert list(claims.table(tested)["published"]) == ["+17.2", ""]
+    told = claims.verdicts(tested, {"on IEMOCAP": "needs it"})
+    assert list(told.loc["on IEMOCAP", ["here", "over"]]) == ["untestable here", "needs it"]
+    assert list(told.index) == [*asked, "on IEMOCAP"]
+
+
+def test_by_fold_is_the_mean_over_seeds() -> None:
+    a, b = records(0.9, folds=2, seeds=2), records(0.5, folds=2, seeds=2)
+    told = claims.by_fold({"a": a, "b": b}, [("a", "b")])
+    gaps = [100 * (one.metrics["ua"] - two.metrics["ua"]) for one, two in zip(a, b, strict=True)]  # seed, fold
+    assert told["a − b"].to_dict() == {f"fold {n}": f"{(gaps[n] + gaps[2 + n]) / 2:+.1f}" for n in range(2)}
+
+
+@pytest.mark.parametrize("counts", [(1103, 1636, 1708, 1084), (10, 10, 10, 10), (1, 1, 8)])
+def test_recalls_that_give_two_accuracies_are_as_close_as_a_search_finds(counts: tuple[int, ...]) -> None:
+    share, steps = np.array(counts) / sum(counts), np.linspace(0, 1, 21)
+    grid = np.array(list(itertools.product(steps, repeat=len(counts))))
+    recalls = grid[len(grid) // 3]
+    wa, ua = float(recalls @ share), float(recalls.mean())
+    near = grid[(abs(grid @ share - wa) < 1e-9) & (abs(grid.mean(axis=1) - ua) < 1e-9)]
+    least = claims.least_spread(wa, ua, counts)
+    assert least <= (near.max(axis=1) - near.min(axis=1)).min() + 1e-9
+    assert least >= abs(wa - ua)
+
+
+def test_impossible_accuracies_have_no_recalls() -> None:
+    assert math.isnan(claims.least_spread(0.9, 0.2, (10, 10, 10)))
+
+
+def test_only_the_whole_synthetic_corpus_in_its_own_profile_is_standard() -> None:
+    class Corpus(list):
+        synthetic = True
+
+    whole = Corpus(range(5531))
+    assert claims.standard(whole, "quick", None, None)
+    assert not claims.standard(whole, "paper", None, None)
+    assert not claims.standard(whole, "quick", 2, None)
+    assert not claims.standard(Corpus(range(300)), "quick", None, None)
+
+
+def test_tables_are_text() -> None:
+    tested = claims.test({"x": Claim("a", "b")}, {"a": records(0.9), "b": records(0.5)}, CORPUS)
+    assert all(isinstance(cell, str) for cell in claims.table(tested).to_numpy().flat)
+    assert isinstance(claims.test({}, {}, CORPUS), pd.DataFrame)
