@@ -41,7 +41,7 @@ MODEL = SYSTEM.settings["paper"].model
 FILTERS, POOLS = MODEL["filters"], MODEL["pools"]
 
 WAYS = {
-    "as written": "convolution, ReLU, max-pool, dropout, one after the other; nothing masked",
+    "as written": "convolution, ReLU, max-pool, dropout, one after the other; padding unmasked",
     "serlib": "pooling before the ReLU, by a maximum whose gradient is the same every time; padding masked",
     "serlib, no dropout": "the same without dropout after the pools",
     "as the code": "serlib with the released code's channels, reshape, two channels of sound and peepholes",

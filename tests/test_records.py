@@ -15,6 +15,7 @@ from serlib import corpora, inputs, models, provenance, results, runs
 from serlib.corpora.corpus import Corpus
 from serlib.features import text
 from serlib.models import yoon2018
+from serlib.tasks import CLASSES
 from workflow import records
 
 ENTRIES = [
@@ -54,6 +55,16 @@ def test_every_entry_of_the_list_names_what_there_is() -> None:
             assert runs.variant_of(entry["paper"], system, variant) is not None
             for several in ("folds", "seeds"):
                 runs.choose(several, entry.get(several), getattr(settings, several))
+
+
+def test_each_of_the_32_systems_has_a_record_on_its_synthetic_corpus() -> None:
+    systems = [(paper, name, one) for paper in models.PAPERS for name, one in models.systems(paper).items()]
+    assert len(systems) == 32
+    for paper, name, one in systems:
+        corpus = "synthetic" if one.task is CLASSES else "conversations"
+        group = results.group(corpus, paper, one.protocol, "quick", name, "")
+        found = results.read(records.RESULTS / group.parent, system=name, variant="")
+        assert found and all(record.synthetic and record.history for record in found), (paper, name)
 
 
 def test_a_run_that_is_listed_twice_is_made_once_and_keeps_its_weights(kept: Path) -> None:
