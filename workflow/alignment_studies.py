@@ -113,7 +113,7 @@ def _turned(source: np.ndarray) -> np.ndarray:
 
 def _align(job: Job) -> list[Row]:
     source, target, pairs = bed(job["bed"])
-    if job["way"] == "adversarial":
+    if job["way"] == "adversarial" and not isinstance(PAIRS[job["bed"]][3], float):  # a copy is turned already
         source = _turned(source)
     sizes = {"words": len(source), "others": len(target), "pairs": len(pairs)}
     return [{**sizes, **row} for row in _measure(source, target, pairs, job["way"])]
