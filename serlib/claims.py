@@ -185,6 +185,9 @@ def by_fold(
         records: system to its records.
         pairs: of systems.
         measure: of their task.
+
+    Returns:
+        a row per fold, a column `a − b` per pair; empty where a pair lacks the fold.
     """
     columns = {}
     for a, b in pairs:
@@ -195,7 +198,8 @@ def by_fold(
         name: {f"fold {fold}": f"{np.mean(gaps):+.1f}" for fold, gaps in folds.items()}
         for name, folds in columns.items()
     }
-    return pd.DataFrame(means).rename_axis("points of " + measure.upper())
+    table = pd.DataFrame(means).sort_index().fillna("")
+    return table.rename_axis("points of " + measure.upper())
 
 
 def least_spread(wa: float, ua: float, counts: Sequence[int]) -> float:
