@@ -25,8 +25,10 @@ PATIENCE = 180_000
 pytestmark = pytest.mark.skipif(not PAGES, reason="SERLIB_PAGES names no built book: make pages builds it")
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
-THEIRS = {"region": "the logo in the sidebar is in no landmark"}
-"""Rules of axe-core that the theme's own parts break, outside the text of a page, and where."""
+THEIRS = {"region": "the theme: the logo in the sidebar is in no landmark"}
+"""Rules of axe-core that others break, outside the text of a page, and where."""
+BIBLIOGRAPHY = {"aria-allowed-role", "aria-deprecated-role", "aria-required-children"}
+"""Rules that docutils breaks in the bibliography: it gives entries the role `doc-biblioentry`, which was withdrawn."""
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +94,8 @@ LOOK = """
   const formulas = article.querySelectorAll(".math").length;
   const set = article.querySelectorAll("mjx-container").length;
   const wrong = [...article.querySelectorAll("mjx-merror, [data-mjx-error]")].map((one) => one.textContent);
-  const wide = document.documentElement.scrollWidth - window.innerWidth;
-  return {said, players, formulas, set, wrong, wide};
+  const width = document.documentElement.scrollWidth;
+  return {said, players, formulas, set, wrong, width};
 }
 """
 READY = """
@@ -136,11 +138,11 @@ def show(tab, view: tuple[int, int, str]) -> str:
     return f"{width} {theme}"
 
 
-def looked_at(tab) -> list[str]:
+def looked_at(tab, width: int) -> list[str]:
     """What is wrong with formulas, pictures, players and the width of a page."""
     seen, faults = tab.evaluate(LOOK), []
-    if seen["wide"] > 0:
-        faults.append(f"the page is {seen['wide']} pixels wider than the window")
+    if seen["width"] > width:
+        faults.append(f"the page is {seen['width'] - width} pixels wider than the window")
     if seen["formulas"] != seen["set"] or seen["wrong"]:
         faults.append(f"{seen['set']} of {seen['formulas']} formulas are set; wrong: {seen['wrong']}")
     for loaded, alt in seen["said"]:
@@ -168,13 +170,14 @@ def test_page_is_whole_and_accessible_in_every_view(page: Path, browser, axe: Pa
     tab.evaluate(READY)
     tab.add_style_tag(content="* { transition: none !important; }")
     for view in VIEWS:
-        faults += [f"{show(tab, view)}: {fault}" for fault in looked_at(tab)]
+        faults += [f"{show(tab, view)}: {fault}" for fault in looked_at(tab, view[0])]
     tab.evaluate(LIGHTEN)
     tab.add_script_tag(path=axe)
     for view in VIEWS:
         name = show(tab, view)
         for rule, place, ours, html in tab.evaluate(AXE):
-            if ours or rule not in THEIRS:
+            docutils = rule in BIBLIOGRAPHY and "citation" in html
+            if (ours or rule not in THEIRS) and not docutils:
                 broken.setdefault((rule, place, html[:120]), []).append(name)
     context.close()
     faults += [f"{', '.join(views)}: axe {rule}: {place}: {html}" for (rule, place, html), views in broken.items()]
