@@ -108,6 +108,15 @@ async () => {
   await Promise.race([Promise.all(waits), enough]);
 }
 """
+SETTLE = """
+async (width) => {
+  for (let turn = 0; turn < 60; turn += 1) {
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)));
+    if (turn > 1 && document.documentElement.scrollWidth <= width) return;
+  }
+}
+"""
+"""Wait until a window of another size is laid out, and at most a few seconds for what stays too wide."""
 LIGHTEN = """
 () => {
   const seen = new Set();  // of a hundred keywords in one colour, one is looked at
@@ -134,7 +143,7 @@ def show(tab, view: tuple[int, int, str]) -> str:
     width, height, theme = view
     tab.set_viewport_size({"width": width, "height": height})
     tab.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
-    tab.wait_for_timeout(100)
+    tab.evaluate(SETTLE, width)
     return f"{width} {theme}"
 
 
@@ -170,7 +179,8 @@ def test_page_is_whole_and_accessible_in_every_view(page: Path, browser, axe: Pa
     tab.evaluate(READY)
     tab.add_style_tag(content="* { transition: none !important; }")
     for view in VIEWS:
-        faults += [f"{show(tab, view)}: {fault}" for fault in looked_at(tab, view[0])]
+        name = show(tab, view)
+        faults += [f"{name}: {fault}" for fault in looked_at(tab, view[0])]
     tab.evaluate(LIGHTEN)
     tab.add_script_tag(path=axe)
     for view in VIEWS:
