@@ -149,7 +149,7 @@ def test_requirements_are_all_pinned_and_hold_the_library_s() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = project["dependencies"] + [name for extra in project["optional-dependencies"].values() for name in extra]
     for requirement in wanted:
-        name, version = re.fullmatch(r"([\w-]+)[=>]=([\d.]+)", requirement).groups()
+        name, version = re.fullmatch(r"([\w-]+)[=>]=([\d.]+)(?:,<[\d.]+)?", requirement).groups()
         numbers = [[int(part) for part in re.findall(r"\d+", text)] for text in (pins[name], version)]
         assert numbers[0] >= numbers[1], requirement
 

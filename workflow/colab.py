@@ -2,7 +2,8 @@
 
     python workflow/colab.py
 
-The cell installs the library in Colab and does nothing elsewhere. A chapter without one gets it after its first cell.
+In Colab the cell fetches the repository, with the records that chapters read, and installs the library; elsewhere it
+does nothing. A chapter without one gets it after its first cell.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ def address() -> str:
 
 
 def source() -> str:
-    """Return what the Colab cell says."""
+    """Return what the Colab cell says: fetch the book with its records, and install what is not good enough there."""
+    folder = "/content/book"
     return (
         "import sys\n"
         "\n"
-        'if "google.colab" in sys.modules:  # elsewhere the library is already installed\n'
-        f'    %pip install --quiet "serlib[synthetic] @ git+{address()}"'
+        'if "google.colab" in sys.modules:  # elsewhere the book is already there\n'
+        f'    address = "{address()}"\n'
+        f"    ![ -d {folder} ] || git clone --quiet --depth 1 $address {folder}\n"
+        f'    %pip install --quiet "{folder}[synthetic]"\n'
+        f"    %cd -q {folder}/book"
     )
 
 
