@@ -119,7 +119,7 @@ audit: corpus
 
 notebooks: corpus
 	@chapters=$$("$(BIN)/python" workflow/run_chapters.py list) && \
-	TQDM_DISABLE=1 "$(BIN)/python" -m pytest --nbval -n $(AT_ONCE) --dist loadscope --nbval-sanitize-with=tests/notebooks.cfg \
+	TQDM_DISABLE=1 OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest --nbval -n $(AT_ONCE) --dist loadscope --nbval-sanitize-with=tests/notebooks.cfg \
 	  --nbval-cell-timeout=3600 --junitxml=$(REPORTS)/notebooks.xml $$chapters \
 	  $(call orelse,a chapter fails or prints something else than it stores. If the new output is right run make refresh.)
 

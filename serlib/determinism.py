@@ -44,6 +44,19 @@ def seed_everything(seed: int) -> None:
 
 
 @contextmanager
+def single_thread() -> Iterator[None]:
+    """Inside this block, or in a function that it decorates, PyTorch computes with one
+    thread: what consists of many small products only waits with more.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def reproducible(
     seed: int, device: torch.device | str = "cpu", threads: int = 1
 ) -> Iterator[None]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu_, softplus
 from tqdm import tqdm
 
+from serlib.determinism import single_thread
 from serlib.embeddings.mapping import check_spaces, criterion
 
 DRAWN = 50
@@ -93,6 +94,7 @@ class Game:
     mappings: np.ndarray
 
 
+@single_thread()
 def play(
     source: np.ndarray,
     target: np.ndarray,
