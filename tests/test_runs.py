@@ -584,7 +584,7 @@ def test_all_the_way_from_waveforms_and_recognised_text(synthetic, tmp_path) -> 
 def test_a_setting_that_was_added_later_leaves_older_keys_as_they_were(corpus):
     usual = set(vars(Settings())) - {"folds", "seeds"} - set(ADDED)
     assert set(runs.described(Settings())) == usual
-    others = {"clip_norm": 5.0, "sequence": 300, "inputs": {"rate": 8_000}}
+    others = {"clip_norm": 5.0, "sequence": 300, "inputs": {"rate": 8_000}, "decay_words": False}
     assert set(others) == set(ADDED)
     keys = {runs.plan("yoon2018", "are", corpus, folds=1, seeds=1)[0].key}
     for name, value in others.items():
