@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
 from joblib import cpu_count, delayed
 from torch import Tensor
@@ -201,7 +202,7 @@ def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs:
     Unless `full`, of each group two runs are enough to see a change, whose turn comes by the hash of the commit; at a
     paper's own size one, since its first updates alone take a processor half a minute.
     """
-    failures, left_out, replays, looked = 0, 0, [], set()
+    failures, left_out, elsewhere, replays, looked = 0, 0, 0, [], set()
     taken = Counter()
     wanted = sorted(wanted, key=_turn)
     for one in sorted(wanted, key=lambda one: (one.run.corpus, one.run.data, one.run.paper, one.group)):
@@ -211,6 +212,9 @@ def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs:
             print(f"missing, make records makes it: {one.run.name}")
             continue
         system = (one.run.corpus, one.run.paper, one.run.system)
+        if not _here(record):
+            elsewhere += 1
+            continue
         taken[one.group] += 1
         if not full and taken[one.group] > (1 if one.run.profile == "paper" else 2):
             left_out += 1
@@ -219,7 +223,7 @@ def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs:
         first = small and system not in looked and _look_seconds(record) < LOOK_SECONDS
         look = full or first or not record.opening
         looked |= {system} if look else set()
-        replays.append(Replay(one.run, replace(record, predictions=None), look))
+        replays.append(Replay(replace(one.run, device=record.device), replace(record, predictions=None), look))
     start, exact, near = time.monotonic(), 0, 0
     size = max(1, math.ceil(len(replays) / (4 * jobs)))  # neighbours share what they read
     parts = [replays[begin : begin + size] for begin in range(0, len(replays), size)]
@@ -233,7 +237,7 @@ def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs:
     print(
         f"replay: {len(replays)} runs started anew, {looks} of them to the first look: {exact} met to the last digit, "
         f"{near} within the tolerance of another processor, {failures} failed; {left_out} more left to FULL=1 and to "
-        f"other commits; {time.monotonic() - start:.0f} s"
+        f"other commits, {elsewhere} to a GPU; {time.monotonic() - start:.0f} s"
     )
     return failures
 
@@ -246,6 +250,11 @@ def _commit() -> str:
 def _turn(one: Listed) -> bytes:
     """What orders runs by chance, another way for every commit."""
     return hashlib.blake2b(f"{_commit()}{one.run.key}".encode()).digest()
+
+
+def _here(record: Record) -> bool:
+    """Whether a run can be repeated here: a GPU draws what dropout leaves out from random numbers of its own."""
+    return record.device == "cpu" or torch.cuda.is_available()
 
 
 def _look_seconds(record: Record) -> float:
@@ -296,7 +305,8 @@ def audit(wanted: Sequence[Listed], there: dict[str, Corpus], sample: int | None
         sample: how many, chosen by the hash of the commit; None for all.
         jobs: processes.
     """
-    chosen = [one for one in wanted if _find(one) is not None]
+    found = {one: _find(one) for one in wanted}
+    chosen = [replace(one, run=replace(one.run, device=r.device)) for one, r in found.items() if r and _here(r)]
     if sample is not None:
         chosen = sorted(chosen, key=_turn)[:sample]
     failures, same = 0, 0
