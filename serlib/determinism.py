@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from serlib.files import cache_folder
 
@@ -45,13 +46,15 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Inside this block, or in a function that it decorates, PyTorch computes with one
-    thread: what consists of many small products only waits with more.
+    """Inside this block, or in a function that it decorates, PyTorch and NumPy compute
+    with one thread: many small products only wait with more, and how many there are
+    decides how sums are rounded.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -29,7 +29,7 @@ from serlib.batching import Dataset, Ragged
 from serlib.checkpoints import Checkpoint
 from serlib.corpora import with_transcripts
 from serlib.corpora.corpus import Corpus
-from serlib.determinism import find_device, reproducible
+from serlib.determinism import find_device, reproducible, single_thread
 from serlib.embeddings.vectors import rows_for
 from serlib.features import FEATURES
 from serlib.features.text import Vocabulary
@@ -345,6 +345,7 @@ def trained(
     return model, fold
 
 
+@single_thread()
 def prepare(run: Run, corpus: Corpus | Source) -> Fold:
     """Make the three parts of a fold, with inputs that know the training part only.
 

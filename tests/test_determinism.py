@@ -5,6 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from threadpoolctl import threadpool_info
+
+from serlib import runs
+from serlib.determinism import single_thread
 
 SCRIPT = """
 import os, pwd
@@ -34,3 +42,16 @@ def test_a_user_without_a_name_trains(tmp_path) -> None:
     told = nameless()
     assert told.returncode == 1 and "FileNotFoundError" in told.stderr
     assert "Set SERLIB_CACHE to a folder" in told.stderr.splitlines()[-1]
+
+
+def test_a_single_thread_computes_and_as_many_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    with single_thread():
+        assert torch.get_num_threads() == 1
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+    assert torch.get_num_threads() == before
+    seen: list[int] = []
+    monkeypatch.setattr(runs, "find_system", lambda *_: seen.append(torch.get_num_threads()) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runs.prepare(SimpleNamespace(paper="", system=""), None)
+    assert seen == [1]

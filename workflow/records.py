@@ -149,7 +149,6 @@ def status(wanted: Sequence[Listed], folder: Path) -> None:
 @contextmanager
 def gpu() -> Iterator[str]:
     """Hold one of the GPUs that no other job of this machine holds, if there are any."""
-    import torch
 
     count = torch.cuda.device_count()
     if not count:
