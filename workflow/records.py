@@ -223,6 +223,7 @@ def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs:
         look = full or first or not record.opening
         looked |= {system} if look else set()
         replays.append(Replay(replace(one.run, device=record.device), replace(record, predictions=None), look))
+    _extract([one.run for one in replays], there)
     start, exact, near = time.monotonic(), 0, 0
     size = max(1, math.ceil(len(replays) / (4 * jobs)))  # neighbours share what they read
     parts = [replays[begin : begin + size] for begin in range(0, len(replays), size)]
@@ -259,6 +260,12 @@ def _here(record: Record) -> bool:
 def _look_seconds(record: Record) -> float:
     """About how long a run took to its first look."""
     return record.wall_time * record.history[0]["step"] / record.steps
+
+
+def _extract(plan: Sequence[Run], there: dict[str, Corpus]) -> None:
+    """Have all cores extract features before processes share the runs: a pool within a pool can wait for ever."""
+    for name, corpus in there.items():
+        runs._extract([run for run in plan if run.corpus == name], corpus, progress=False)
 
 
 def _in_parallel(work, parts: Sequence[Sequence], there: dict[str, Corpus], jobs: int) -> Iterator[list]:
@@ -308,6 +315,7 @@ def audit(wanted: Sequence[Listed], there: dict[str, Corpus], sample: int | None
     chosen = [replace(one, run=replace(one.run, device=r.device)) for one, r in found.items() if r and _here(r)]
     if sample is not None:
         chosen = sorted(chosen, key=_turn)[:sample]
+    _extract([one.run for one in chosen], there)
     failures, same = 0, 0
     for said in _in_parallel(_audited, [[one.run] for one in chosen], there, jobs):
         for name, message in said:
