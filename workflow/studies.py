@@ -29,6 +29,7 @@ import word_studies
 from plan import Job, Row
 
 from serlib import parallel, provenance, studies
+from serlib.determinism import single_thread
 from serlib.files import cache_folder, write_json
 from serlib.studies import Study
 
@@ -82,7 +83,8 @@ def _elsewhere(name: str, job: Job) -> None:
 
 
 def _measure(name: str, job: Job) -> None:
-    rows = [{**job, **row} for row in STUDIES[name].measure(job)]
+    with single_thread():
+        rows = [{**job, **row} for row in STUDIES[name].measure(job)]
     measured = {"rows": rows, "hardware": provenance.hardware()}
     write_json(_kept_rows(cache_folder() / "studies" / name, job), measured)
 
@@ -100,7 +102,8 @@ def replay() -> int:
         same = study.about["arithmetic"] == provenance.arithmetic()
         for job in filter(plan.replayed, plan.jobs()):
             expected = [row for row in study.rows if all(row.get(key) == value for key, value in job.items())]
-            found = [{**job, **row} for row in plan.measure(job)]
+            with single_thread():
+                found = [{**job, **row} for row in plan.measure(job)]
             compared += len(found)
             if not _equal(found, expected, 1e-9 if same else 0.02):
                 failed += 1
