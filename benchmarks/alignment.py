@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 import torch
-from report import report
+from report import clock, report
 from torch import nn
 from torch.nn.functional import binary_cross_entropy
 from tqdm import tqdm
@@ -60,14 +60,6 @@ def main() -> None:
     hardware = {device: provenance.hardware(device) for device in dict.fromkeys(("cpu", options.device))}
     name = "alignment" if options.device == "cpu" else f"alignment-{options.device}"
     report(options.out, name, tables, hardware, threads=1, turns=options.repeats, vocabulary=options.vocabulary)
-
-
-def clock(device: str) -> float:
-    """Seconds of this process on the processor; on a GPU, of the wall, once the GPU is ready."""
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def steps(vocabulary: int, repeats: int, seconds: float, device: str) -> pd.DataFrame:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -23,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from report import report
+from report import clock, peak, report
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -116,13 +114,13 @@ def measure(way: str, size: int, samples: int, repeats: int, device: str) -> dic
         optimiser.step()
         return loss.item()
 
-    before = _peak(device)
+    before = peak(device)
     loss, taken = step(), []
     for _ in range(repeats):
-        start = _clock(device)
+        start = clock(device)
         step()
-        taken.append(_clock(device) - start)
-    return {"seconds": median(taken), "memory": _peak(device) - before, "loss": loss}
+        taken.append(clock(device) - start)
+    return {"seconds": median(taken), "memory": peak(device) - before, "loss": loss}
 
 
 def parts(options: argparse.Namespace) -> pd.DataFrame:
@@ -150,25 +148,11 @@ def parts(options: argparse.Namespace) -> pd.DataFrame:
         for part, call in work.items():
             taken = []
             for _ in range(options.repeats + 1):
-                start = _clock(options.device)
+                start = clock(options.device)
                 call().square().mean().backward()
-                taken.append(_clock(options.device) - start)
+                taken.append(clock(options.device) - start)
             rows.setdefault(part, {})[way] = 1000 * median(taken[1:]) / options.batch
     return pd.DataFrame(rows).T.rename_axis("ms an utterance").reset_index()
-
-
-def _clock(device: str) -> float:
-    """Processor time, which other programs disturb little; on a GPU the time on the wall."""
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def _peak(device: str) -> int:
-    if device == "cpu":
-        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return torch.cuda.max_memory_allocated()
 
 
 def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import time
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from serlib import provenance
 from serlib.files import write_json, write_text
@@ -50,3 +53,20 @@ def readable(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return "" if value != value else f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"
+
+
+def clock(device: str) -> float:
+    """Seconds of this process on the processor, which other programs disturb little; on a GPU, of the wall, once the
+    GPU is ready.
+    """
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak(device: str) -> int:
+    """The most memory that this process, or its share of a GPU, has held, in bytes."""
+    if device == "cpu":
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return torch.cuda.max_memory_allocated()

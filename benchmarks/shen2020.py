@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from report import report
+from report import clock, report
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
@@ -305,13 +305,6 @@ def timed(function: Callable[[], object], device: str, repeats: int) -> list[flo
         function()
         times.append(clock(device) - start)
     return times
-
-
-def clock(device: str) -> float:
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 # Memory

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -19,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from report import report
+from report import clock, peak, report
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -100,27 +98,13 @@ def measure(way: str, size: int, labels: int, repeats: int, device: str) -> dict
         optimiser.step()
         return loss.item()
 
-    before = _peak(device)
+    before = peak(device)
     loss, taken = step(), []
     for _ in range(repeats):
-        start = _clock(device)
+        start = clock(device)
         step()
-        taken.append(_clock(device) - start)
-    return {"seconds": median(taken), "memory": _peak(device) - before, "loss": loss}
-
-
-def _clock(device: str) -> float:
-    """Processor time, which other programs disturb little; on a GPU the time on the wall."""
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def _peak(device: str) -> int:
-    if device == "cpu":
-        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return torch.cuda.max_memory_allocated()
+        taken.append(clock(device) - start)
+    return {"seconds": median(taken), "memory": peak(device) - before, "loss": loss}
 
 
 def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
