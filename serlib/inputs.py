@@ -27,8 +27,10 @@ from serlib.files import cache_folder
 from serlib.settings import Settings
 from serlib.timing import Grid, phones, words
 
-WORD2VEC = "word2vec"
-"""In place of vectors: train them on the texts of each fold's training part."""
+WORD2VEC, TEXT = "word2vec", "text"
+"""In place of vectors: train them on the texts of each fold's training part, or on a
+text that the corpus has beside its recordings.
+"""
 
 GLOVE = Path("glove", "glove.840B.300d.txt")
 """Where `data_scripts.fetch_glove` puts the vectors, in the cache folder."""
@@ -321,7 +323,9 @@ def digest(vectors: Mapping[str, np.ndarray] | str | None) -> Any:
     if vectors is None:
         return None
     if isinstance(vectors, str):
-        return word2vec.settings() if vectors == WORD2VEC else vectors
+        learnt = vectors.split()[0] in (WORD2VEC, TEXT)
+        told = word2vec.settings() if learnt else vectors
+        return told | {"text": vectors} if vectors.startswith(f"{TEXT} ") else told
     total = hashlib.blake2b(digest_size=16)
     for word in sorted(vectors):
         row = np.asarray(vectors[word], dtype=np.float32)

@@ -6,7 +6,9 @@ Tzirakis et al. 2021, sections 3.1 and 3.2. Taught in chapter `tzirakis2021`.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import logging
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,17 +18,21 @@ from typing import Any
 
 import numpy as np
 
+from serlib.corpora import sewa
 from serlib.corpora.corpus import Recording, Segment
 from serlib.embeddings import alignment, speech2vec
 from serlib.embeddings.phones import phonetic_vectors
 from serlib.embeddings.pronunciation import read_cmudict, without_stress
 from serlib.embeddings.space import Space
 from serlib.embeddings.spoken import per_voice, spoken_words
+from serlib.embeddings.vectors import kept_vectors
 from serlib.embeddings.word2vec import train_word2vec
 from serlib.features.waveform import read_waveform
-from serlib.inputs import WORD2VEC, Fitted, Input, Source, Vectored
+from serlib.inputs import TEXT, WORD2VEC, Fitted, Input, Source, Vectored, digest
 from serlib.settings import Settings
 from serlib.timing import Grid
+
+log = logging.getLogger(__name__)
 
 SEED = 0
 """Of everything that an input learns. Inputs know no seed: all seeds of a fold eat the
@@ -39,7 +45,7 @@ CONTROLS = ("identity", "phonetic", "zeros")
 CHOICES = {
     "channels": ("one", "two"),
     "boundaries": ("words", "windows", "transcript"),
-    "alignment": (*alignment.WAYS, "supervised"),
+    "alignment": (*alignment.WAYS, "supervised", "given"),
 }
 
 
@@ -65,7 +71,9 @@ class Options:
         window: seconds.
         alignment: how the mapping from speech to text is learnt: a way of
             `alignment.WAYS` without being told which words belong together, or
-            `supervised`, which is told.
+            `supervised`, which is told; or `given`: none is learnt, and in place of
+            what is heard stands the text's vector of the word that the transcript has
+            there, as if recognition and mapping were perfect.
         way: fields of that way's settings to replace.
         seeds: of the alignment, of which the best by its criterion is taken.
         lag: seconds that annotators need: a label is told from what was heard so long
@@ -188,7 +196,8 @@ class WordVectors(Vectored):
     transcript, (labels, dims) float32; zeros in silence.
 
     Vectors are those of `Settings.vectors`: of a file or a mapping; `word2vec`, learnt
-    from the spoken words of the training part; or a control: `phonetic`, which knows
+    from the spoken words of the training part; `text`, learnt from the corpus's
+    `text.txt`, see `sewa.read_text`; or a control: `phonetic`, which knows
     how the words of the training part are pronounced and nothing else; `identity`,
     which only tells words apart; `zeros`. A word without a vector gets one drawn from
     its letters, always the same, with the mean and the deviation of others.
@@ -203,6 +212,15 @@ class WordVectors(Vectored):
         wanted = settings.vectors if self.vectors is None else self.vectors
         if isinstance(wanted, str) and wanted in CONTROLS:
             return wanted
+        if isinstance(wanted, str) and wanted.startswith(f"{TEXT} "):
+            return wanted  # found before
+        if isinstance(wanted, str) and wanted == TEXT:
+            path = source.corpus.root / sewa.TEXT
+            if not path.is_file():
+                log.warning("no %s: vectors are learnt from the training part", path)
+                return WORD2VEC
+            with path.open("rb") as file:
+                return f"{TEXT} {hashlib.file_digest(file, 'blake2b').hexdigest()[:32]}"
         return super().find(source, settings)
 
     def words(self, source: Source) -> set[str]:
@@ -248,6 +266,10 @@ class SpokenVectors(WordVectors):
 
     def fit(self, source: Source, train: Sequence[str], settings: Settings) -> Fitted:
         options = Options.of(settings)
+        if self.aligned and options.alignment == "given":
+            _need_words(source.corpus)
+            text = _space(self._wanted(source, settings), source, train, options)
+            return _looked_up(text, source, train, settings)
         windows = options.boundaries == "windows"
         _need_words(map(source.corpus.__getitem__, train) if windows else source.corpus)
         trained, space = _speech2vec(source, train, options)
@@ -274,15 +296,21 @@ class SpokenVectors(WordVectors):
 
     def _text(self, source: Source, train: Sequence[str], settings: Settings) -> Space:
         """The vectors of the training part's words that speech is mapped to."""
-        found = self.find(source, settings)
-        if found is None or (isinstance(found, str) and found != WORD2VEC):
-            raise ValueError(
-                f"vectors are {found or 'random'}; expected those of a text to map"
-                " speech to: word2vec, a file or a mapping"
-            )
+        found = self._wanted(source, settings)
         words = {word.label for id in train for word in source.corpus[id].words}
         options = Options.of(settings)
         return _space(found, source, train, options).restricted(words)
+
+    def _wanted(
+        self, source: Source, settings: Settings
+    ) -> Mapping[str, np.ndarray] | str:
+        found = self.find(source, settings)
+        if found is None or found in CONTROLS:
+            raise ValueError(
+                f"vectors are {found or 'random'}; expected those of a text to map"
+                " speech to: text, word2vec, a file or a mapping"
+            )
+        return found
 
 
 def _need_words(items: Iterable[Recording]) -> None:
@@ -308,6 +336,9 @@ def _space(
         key = tuple(train), options.dims
         learn = lambda: train_word2vec(texts, options.dims)  # noqa: E731
         return source.keep("word2vec of spoken words", key, learn)
+    if isinstance(wanted, str) and wanted.startswith(f"{TEXT} "):
+        told = wanted, source.corpus.root, options.dims
+        return source.keep("word2vec of a text", told, lambda: _of_text(*told))
     if wanted == "phonetic":
         return phonetic_vectors(_pronounced(order, options), options.dims)
     if wanted is None or wanted == "identity":
@@ -319,6 +350,12 @@ def _space(
             f" {space.dims}; set `dims` of settings.inputs to the size of the vectors"
         )
     return space if len(space) else Space((), np.zeros((0, options.dims)))
+
+
+def _of_text(wanted: str, root: Path, dims: int) -> Space:
+    """Vectors learnt from the corpus's `text.txt`, once for all processes."""
+    learn = lambda: train_word2vec(sewa.read_text(root), dims)  # noqa: E731
+    return kept_vectors(f"{digest(wanted)} {dims}", learn)
 
 
 def _pronounced(words: Sequence[str], options: Options) -> dict[str, Sequence[str]]:

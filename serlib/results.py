@@ -42,6 +42,11 @@ OTHERS = {"spaces", "studies"}
 SEAL = "digest"
 """What tells in a file that nothing of a record has changed; older ones have none."""
 
+SHARED = ("ids", "targets", "lengths")
+"""Arrays that a file of predictions holds once for all seeds of a fold, if they are
+the same.
+"""
+
 CLOSE = 1e-6
 """How near a record's measures are to those of its predictions."""
 
@@ -454,7 +459,10 @@ def _write(path: Path, content: Any, records: Sequence[Record]) -> None:
         if (said := record.predictions) is not None:
             parts = vars(said) | {"key": record.key}
             named = {k: np.asarray(v) for k, v in parts.items() if v is not None}
-            arrays |= {f"{record.place}.{name}": one for name, one in named.items()}
+            for name, one in named.items():  # what all seeds of a fold have, once
+                place = f"fold{record.fold}" if name in SHARED else record.place
+                if not np.array_equal(arrays.setdefault(f"{place}.{name}", one), one):
+                    arrays[f"{record.place}.{name}"] = one
     with files.atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         if arrays:
@@ -499,8 +507,10 @@ def _with_predictions(path: Path, records: Sequence[Record]) -> list[Record]:
     try:
         arrays = np.load(path, allow_pickle=False)
         for record in records:
-            own = (name for name in arrays if name.startswith(f"{record.place}."))
-            mine = {name.partition(".")[2]: arrays[name] for name in own}
+            mine = {}
+            for start in (f"fold{record.fold}.", f"{record.place}."):
+                own = (name for name in arrays if name.startswith(start))
+                mine |= {name.removeprefix(start): arrays[name] for name in own}
             mine["ids"], key = mine["ids"].tolist(), str(mine.pop("key"))
             told.append((replace(record, predictions=Predictions(**mine)), key))
     except DAMAGED as error:

@@ -75,9 +75,10 @@ class Settings:
             all words of the items that have a target, test texts too; yoon2018's code
             took those of all 10,039 transcripts.
         vectors: what words start from: `random`; `word2vec`, trained on the texts of
-            each fold's training part; `glove`, the file that `data_scripts.fetch_glove`
-            fetches, or random vectors and a warning where it is not; the path of a file
-            of vectors, or token to vector.
+            each fold's training part; `text`, trained on a text that the corpus has
+            beside its recordings, see `serlib.recordings.WordVectors`; `glove`, the
+            file that `data_scripts.fetch_glove` fetches, or random vectors and a
+            warning where it is not; the path of a file of vectors, or token to vector.
         transcripts: name or path of the transcripts that replace the reference text, or
             None.
         threads: of the CPU, per run. The nets are small: on an idle machine a second

@@ -15,7 +15,7 @@ from serlib.embeddings import alignment, speech2vec
 from serlib.embeddings.spoken import spoken_words
 from serlib.embeddings.word2vec import train_word2vec
 from serlib.features.waveform import read_waveform
-from serlib.inputs import Fitted, Source, Vectored
+from serlib.inputs import WORD2VEC, Fitted, Source, Vectored, digest
 from serlib.recordings import Options, Sound, SpokenVectors, WordVectors, labels_of, spoken_at
 from serlib.settings import Settings
 
@@ -237,6 +237,34 @@ def test_speech_is_mapped_to_vectors_of_a_text_and_to_no_control(source) -> None
         with pytest.raises(ValueError, match=f"vectors are {vectors}; expected those of a text to map speech to"):
             SpokenVectors(aligned=True).fit(source, TRAIN, replace(SETTINGS, vectors=vectors))
     assert SpokenVectors().find(source, SETTINGS) is None
+
+
+def test_vectors_of_a_text_that_lies_beside_the_recordings(corpus, source, monkeypatch, tmp_path, caplog) -> None:
+    """They are learnt from it once and kept; without it, from the training part; `given` needs no ear."""
+    monkeypatch.setenv("SERLIB_CACHE", str(tmp_path / "cache"))
+    wanted = replace(options(alignment="given"), vectors="text")
+    own = WordVectors().fit(source, TRAIN, SETTINGS).encode(corpus["Test_03"])
+    np.testing.assert_array_equal(WordVectors().fit(source, TRAIN, wanted).encode(corpus["Test_03"]), own)
+    assert f"no {corpus.root / 'text.txt'}: vectors are learnt from the training part" in caplog.text
+    beside = Source(replace(corpus, root=tmp_path))
+    (tmp_path / "text.txt").write_text("We saw it, <laughter> so... \nNever told him!\n\nso we saw it, never him\n" * 9)
+    text = train_word2vec(
+        [["we", "saw", "it", "so"], ["never", "told", "him"], ["so", "we", "saw", "it", "never", "him"]] * 9, 4
+    )
+    told = WordVectors().find(beside, wanted)
+    assert told != WORD2VEC and WordVectors().find(beside, replace(wanted, vectors=told)) == told
+    assert digest(told)["text"] == told and digest(WORD2VEC) == {k: v for k, v in digest(told).items() if k != "text"}
+    learnt = []
+    monkeypatch.setattr(recordings, "train_word2vec", lambda *a: learnt.append(a) or train_word2vec(*a))
+    of_text = WordVectors(text).fit(source, TRAIN, SETTINGS)
+    for eats in (WordVectors(), SpokenVectors(aligned=True), WordVectors()):
+        fitted = eats.fit(Source(beside.corpus), TRAIN, wanted)
+        for item in corpus:
+            np.testing.assert_allclose(fitted.encode(item), of_text.encode(item), rtol=1e-5, atol=1e-6)
+    assert len(learnt) == 1
+    (tmp_path / "text.txt").write_text(" ... \n")
+    with pytest.raises(ValueError, match=r"text.txt: expected a text a line, found no word"):
+        WordVectors().fit(Source(beside.corpus), TRAIN, wanted)
 
 
 @pytest.mark.parametrize("eats", [WordVectors(), SpokenVectors(), Sound()])

@@ -7,11 +7,13 @@ else that is named comes from its semantic classes.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data_scripts.conversations.latents import DIMENSIONS, SPREAD
 from data_scripts.synthetic import grammar
 from data_scripts.synthetic.grammar import Word
 
@@ -163,6 +165,7 @@ DOUBT = 0.08  # standard deviation of what is added to a feeling when its word i
 CALM = 0.6  # ... when a calm or an aroused word is chosen: words tell little of arousal
 AROUSAL_LEVEL = 0.35  # arousal that an aroused word stands for; a calm one for as much below 0
 SECONDS_A_WORD = 0.29
+SENTENCES_A_REVIEW = 4
 FILLER, LAUGHTER = 0.08, 0.04  # share of sentences that hold one
 SOUNDS = {"<filler>": "uh", "<laughter>": "ha ha ha"}
 """Tags of a transcript and what is spoken there."""
@@ -227,6 +230,16 @@ def write(felt: Sequence[float], rng: random.Random, *, silent: bool = False) ->
     end = "?" if template.startswith(grammar.QUESTIONS) else "."
     finished = grammar.finish([*map(Word, opening), *words], end)
     return _tagged([word.token for word in finished], shown, rng)
+
+
+def reviews(count: int, rng: random.Random) -> list[str]:
+    """Write what other people would write of such commercials and products, in the same words: a feeling a review."""
+    written = []
+    for _ in range(count):
+        felt = [math.tanh(SPREAD * rng.gauss(0, 1)) for _ in DIMENSIONS]
+        lines = (write(felt, rng) for _ in range(SENTENCES_A_REVIEW))
+        written.append(" ".join(token for line in lines for token in line.tokens if token not in SOUNDS))
+    return written
 
 
 def _level(value: float, rng: random.Random) -> int:
@@ -302,6 +315,9 @@ def lexicon() -> list[dict[str, str]]:
         add(entry.word, entry.group)
     spelled = [*COMMA, *(t for group in (*TEMPLATES.values(), *PHRASES.values()) for t in group), *SOUNDS.values()]
     for template in spelled:
+        for group in (slot for _, slot in grammar.SLOT.findall(template) if slot and "." not in slot):
+            for word in grammar.words_of(group):
+                add(word, group)
         for token in SLOT.sub("", grammar.SLOT.sub("", template)).split():
             if word := grammar.bare(token):
                 add(word, "other")

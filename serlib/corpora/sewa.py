@@ -55,6 +55,7 @@ FILE_NAME = re.compile(r"(train|devel|test)_(\d+)", re.IGNORECASE)
 QUOTED = re.compile(r"\"[^\"]*\"|(?<![^;,])'.*?'(?![^;,])")
 """A field in quotes."""
 
+TEXT = "text.txt"
 TOKEN = re.compile(r"<[^<>]*>|[^\s<]+")
 """A tag such as `<laughter>`, or a word with its punctuation."""
 
@@ -293,6 +294,28 @@ def spread(sentence: Segment) -> list[Segment]:
         for token, start, end in zip(tokens, starts, starts[1:], strict=False)
         if token[0] != "<" and spoken(token)
     ]
+
+
+def read_text(root: str | Path) -> list[list[str]]:
+    """Read more text of the kind that is spoken, where there is some: `text.txt` in the
+    corpus's folder, a text a line, however long.
+
+    Neither SEWA nor AVEC 2017 has such a file. Whoever puts one there can learn word
+    vectors from it, since three hours of speech have few words.
+
+    Returns:
+        the words of each line in lower case, without punctuation and tags.
+
+    Raises:
+        OSError: if the file is not there or cannot be read.
+        ValueError: if it holds zero bytes or no word; the message names it.
+    """
+    path = Path(root) / TEXT
+    lines = [TOKEN.findall(line) for line in read_lines(path)]
+    texts = [[spoken(t) for t in line if t[0] != "<" and spoken(t)] for line in lines]
+    if not any(texts):
+        raise ValueError(f"{path}: expected a text a line, found no word")
+    return [words for words in texts if words]
 
 
 def spoken(token: str) -> str:

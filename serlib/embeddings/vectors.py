@@ -13,7 +13,7 @@ import re
 import zipfile
 import zlib
 from array import array
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from serlib.embeddings.space import Space
 from serlib.features.text import PAD, Vocabulary
-from serlib.files import atomic, cache_folder
+from serlib.files import atomic, cache_folder, locked
 
 if TYPE_CHECKING:
     import torch
@@ -216,6 +216,26 @@ def _key(path: Path, wanted: Collection[bytes], dims: int | None) -> str:
     for token in sorted(wanted):
         digest.update(len(token).to_bytes(8, "little") + token)
     return digest.hexdigest()
+
+
+def kept_vectors(told: str, learn: Callable[[], Space]) -> Space:
+    """Return word vectors that take long to learn: those of an earlier call, from the
+    cache, or `learn`'s.
+
+    Args:
+        told: says all that they depend on.
+        learn: gives the vectors; of several processes at once, one calls it.
+
+    Raises:
+        OSError: if the cache cannot be written.
+    """
+    name = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    kept = cache_folder() / "vectors" / f"{name}.npz"
+    with locked(kept):
+        if (space := _read_kept(kept)) is None:
+            space = learn()
+            _write_npz(kept, space, half=False)
+    return space
 
 
 def _read_kept(kept: Path) -> Space | None:

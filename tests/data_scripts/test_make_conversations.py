@@ -24,6 +24,7 @@ from data_scripts.conversations import ceilings, dialogue, latents, scene
 from data_scripts.conversations.latents import DIMENSIONS, HOP, LAGS, MOTIONS
 from data_scripts.make_conversations import make, plan
 from data_scripts.synthetic.lexicon import EMOTIONS, FEELINGS
+from serlib.corpora import sewa
 from serlib.metrics import concordance
 
 SCRIPT = Path(make_conversations.__file__)
@@ -76,6 +77,16 @@ def test_without_alignment_all_else_is_the_same(small, tmp_path):
     assert contents(small) == before
     with pytest.raises(FileExistsError, match=r"another corpus of conversations .*alignment True.*this one would have"):
         make(small, **SMALL, alignment=False, progress=False)
+
+
+def test_reviews_say_what_their_writers_feel_in_words_that_are_spoken_too(small):
+    texts = sewa.read_text(small)
+    assert len(texts) == make_conversations.REVIEWS and min(map(len, texts)) > 8
+    known = {row["word"].lower(): row for row in dialogue.lexicon()}
+    assert {word for text in texts for word in text} <= known.keys()
+    of_text = [[float(known[w]["value"]) for w in text if known[w]["dimension"] == "valence"] for text in texts]
+    assert np.mean([np.ptp(values) < 0.71 for values in of_text if len(values) > 1]) > 0.95
+    assert {value for values in of_text for value in values} == set(dialogue.LEVELS.values())
 
 
 def test_layout(small):
