@@ -40,7 +40,7 @@ FILTERS, POOLS = MODEL["filters"], MODEL["pools"]
 
 WAYS = {
     "as written": "convolution, ReLU, max-pool, dropout, one after the other; padding unmasked",
-    "serlib": "pooling before the ReLU, by a maximum whose gradient is the same every time; padding masked",
+    "serlib": "of the first convolution only the maxima of its pools are written; pools before ReLU, padding masked",
     "serlib, no dropout": "the same without dropout after the pools",
     "as the code": "serlib with the released code's channels, reshape, two channels of sound and peepholes",
 }

@@ -6,6 +6,7 @@ Tzirakis et al. 2021, section 3.2 and Table 1. Taught in chapter `tzirakis2021`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -116,8 +117,12 @@ class Paralinguistic(nn.Module):
         x = (waves / 32768)[:, None]  # (batch, 1, samples)
         for layer, pool in zip(self.convolutions, self.pools, strict=True):
             kernel = layer.kernel_size[0]
-            x = layer(functional.pad(x, ((kernel - 1) // 2, kernel // 2)))
-            x = x.unflatten(2, (-1, pool)).amax(3).relu()  # ties share the gradient
+            x = functional.pad(x, ((kernel - 1) // 2, kernel // 2))
+            if x.shape[1] == self.stride == 1:
+                x = Pooled.apply(x[:, 0], layer.weight, layer.bias, pool)
+            else:  # ties share the gradient
+                x = layer(x).unflatten(2, (-1, pool)).amax(3)
+            x = x.relu()
             if int(frames.min()) < waves.shape[1] // self.frame:
                 steps = frames * (x.shape[2] * self.frame // waves.shape[1])
                 x = x * real(steps, x.shape[2], x.device)[:, None]
@@ -151,3 +156,62 @@ class Paralinguistic(nn.Module):
         numbers = x.flatten(1)
         missing = labels * self.size - numbers.shape[1]  # a negative number cuts
         return functional.pad(numbers, (0, missing)).unflatten(1, (labels, self.size))
+
+
+class Pooled(torch.autograd.Function):
+    """A convolution of samples, of which only the maxima of its pools are kept.
+
+    Table 1's first layer makes 50 numbers of every sample, of which the pool throws
+    nine in ten away: writing and reading them again takes most of the time. Here a few
+    pools at a time are a product of matrices, small enough for a processor's cache, and
+    what is kept for the gradient is where in its pool each maximum was, the first of
+    equal ones: nothing else of the pool has a gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, waves: Tensor, weight: Tensor, bias: Tensor, pool: int) -> Tensor:
+        """Return the maxima of each pool, (batch, filters, pools).
+
+        Args:
+            waves: (batch, pools * pool + kernel - 1)
+            weight: (filters, 1, kernel)
+            bias: (filters,)
+            pool: steps that become one.
+        """
+        filters, _, kernel = weight.shape
+        # what a pool hears, to each of its steps: (pool + kernel - 1, pool, filters)
+        band = weight.new_zeros(pool + kernel - 1, pool, filters)
+        for step in range(pool):
+            band[step : step + kernel, step] = weight[:, 0].T
+        windows = waves.unfold(1, len(band), pool)
+        maxima = waves.new_empty(*windows.shape[:2], filters)
+        places = torch.empty_like(maxima, dtype=torch.uint8)
+        for heard, *found in _few(windows, maxima, places):
+            steps = (heard @ band.flatten(1)).unflatten(1, (pool, filters))
+            for one, into in zip(steps.max(dim=1), found, strict=True):
+                into.copy_(one)
+        ctx.save_for_backward(waves, places, weight)
+        ctx.pool = pool
+        return (maxima + bias).transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        """Return the gradients of weight and bias; samples learn nothing."""
+        (waves, places, weight), pool = ctx.saved_tensors, ctx.pool
+        filters, _, kernel = weight.shape
+        windows = waves.unfold(1, pool + kernel - 1, pool)
+        band = weight.new_zeros(pool + kernel - 1, pool * filters)
+        for heard, own, place in _few(windows, gradient.transpose(1, 2), places):
+            steps = own.new_zeros(len(own), pool, filters)
+            steps.scatter_(1, place.long()[:, None], own[:, None])
+            band.addmm_(heard.T, steps.flatten(1))
+        band = band.unflatten(1, (pool, filters))
+        own = sum(band[step : step + kernel, step] for step in range(pool))
+        return None, own.T[:, None], gradient.sum(dim=(0, 2)), None
+
+
+def _few(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of each item of some (batch, rows, ...), few at a time."""
+    count = 512 if tensors[0].device.type == "cpu" else 1 << 15
+    for item in zip(*tensors, strict=True):
+        yield from zip(*(one.split(count) for one in item), strict=True)

@@ -19,7 +19,7 @@ from serlib.corpora.corpus import Corpus
 from serlib.determinism import reproducible
 from serlib.inputs import Source
 from serlib.models import convolution, tzirakis2021
-from serlib.models.convolution import Paralinguistic
+from serlib.models.convolution import Paralinguistic, Pooled
 from serlib.models.tzirakis2021 import (
     RELEASED,
     SYSTEMS,
@@ -188,6 +188,24 @@ def test_rows_of_the_code_are_all_numbers_cut_evenly() -> None:
     found = net(batch["sound"], batch.lengths["sound"])
     numbers = table_1(net, batch["sound"][2].flatten()).flatten()  # 88 frames of 10 are 40 rows of 22
     torch.testing.assert_close(found[2], numbers.view(40, 22))
+
+
+@pytest.mark.parametrize(("batch", "pools", "pool"), [(1, 1, 1), (2, 700, 5), (3, 1030, 10)])
+def test_maxima_of_pools_alone_have_the_values_and_gradients_of_all_steps(batch, pools, pool) -> None:
+    torch.manual_seed(0)
+    waves, weight, bias = torch.randn(batch, pools * pool + 7), torch.randn(6, 1, 8), torch.randn(6)
+    ways = {
+        "maxima": lambda w, b: Pooled.apply(waves, w, b, pool),
+        "all": lambda w, b: functional.max_pool1d(functional.conv1d(waves[:, None], w, b), pool),
+    }
+    found, gradients = [], []
+    for way in ways.values():
+        own = [one.clone().requires_grad_() for one in (weight, bias)]
+        found.append(way(*own))
+        (found[-1] * torch.linspace(-1, 1, found[-1].numel()).view_as(found[-1])).sum().backward()
+        gradients.append([one.grad for one in own])
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7, 88])
