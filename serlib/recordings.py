@@ -219,8 +219,7 @@ class WordVectors(Vectored):
             if not path.is_file():
                 log.warning("no %s: vectors are learnt from the training part", path)
                 return WORD2VEC
-            with path.open("rb") as file:
-                return f"{TEXT} {hashlib.file_digest(file, 'blake2b').hexdigest()[:32]}"
+            return _text(source.corpus.root)
         return super().find(source, settings)
 
     def words(self, source: Source) -> set[str]:
@@ -337,8 +336,9 @@ def _space(
         learn = lambda: train_word2vec(texts, options.dims)  # noqa: E731
         return source.keep("word2vec of spoken words", key, learn)
     if isinstance(wanted, str) and wanted.startswith(f"{TEXT} "):
-        told = wanted, source.corpus.root, options.dims
-        return source.keep("word2vec of a text", told, lambda: _of_text(*told))
+        where = source.corpus.root, options.dims
+        learn = lambda: vectors_of_text(*where)  # noqa: E731
+        return source.keep("word2vec of a text", (wanted, *where), learn)
     if wanted == "phonetic":
         return phonetic_vectors(_pronounced(order, options), options.dims)
     if wanted is None or wanted == "identity":
@@ -352,10 +352,24 @@ def _space(
     return space if len(space) else Space((), np.zeros((0, options.dims)))
 
 
-def _of_text(wanted: str, root: Path, dims: int) -> Space:
-    """Vectors learnt from the corpus's `text.txt`, once for all processes."""
+def vectors_of_text(root: str | Path, dims: int) -> Space:
+    """Learn word vectors from a corpus's `text.txt`, or take them from the cache.
+
+    Args:
+        root: the corpus's folder; see `sewa.read_text`.
+        dims: numbers per vector.
+
+    Raises:
+        OSError, ValueError: as `sewa.read_text`.
+    """
     learn = lambda: train_word2vec(sewa.read_text(root), dims)  # noqa: E731
-    return kept_vectors(f"{digest(wanted)} {dims}", learn)
+    return kept_vectors(f"{digest(_text(Path(root)))} {dims}", learn)
+
+
+def _text(root: Path) -> str:
+    """What stands for vectors of the corpus's text, as long as it is the same."""
+    content = (root / sewa.TEXT).read_bytes()
+    return f"{TEXT} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
 
 def _pronounced(words: Sequence[str], options: Options) -> dict[str, Sequence[str]]:

@@ -58,6 +58,29 @@ def read_cues(root: str | Path) -> pd.DataFrame:
     return GENERATOR.cues(root, ("id", "partner", "held_back"))
 
 
+def read_lexicon(root: str | Path) -> pd.DataFrame:
+    """Read what words stand for (`lexicon.csv`).
+
+    Returns:
+        a row per word that can be said, indexed by `word`, with the columns `class`;
+        and `dimension` and `value`, the latter a number: of a word of sentiment
+        `arousal`, `valence` or `liking` and what it stands for, of another the empty
+        string and NaN.
+
+    Raises:
+        FileNotFoundError: if the corpus has no such file.
+        ValueError: if the table is damaged.
+    """
+    path = GENERATOR.file(root, "lexicon.csv")
+    words = GENERATOR.table(path, ("word", "class", "dimension", "value"))
+    try:
+        words["value"] = words["value"].replace("", "nan").astype(float)
+    except ValueError as error:
+        told = ValueError(f"expected numbers or nothing in `value`: {error}")
+        raise GENERATOR.damaged(path, told) from error
+    return words.set_index("word")
+
+
 def read_latents(root: str | Path, id: str) -> pd.DataFrame:
     """Read what a subject feels and shows (`latents/*.csv`).
 

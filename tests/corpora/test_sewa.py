@@ -328,6 +328,8 @@ def test_generated_tree_is_read_whole(generated):
         assert latents.filter(like="text").notna().any(axis=None) == (cues.held_back[one.id] != "text")
         assert latents.filter(like="voice").notna().any(axis=None) == (cues.held_back[one.id] != "voice")
         assert cues.partner[cues.partner[one.id]] == one.id
+    words = conversations.read_lexicon(generated)
+    assert words.loc["wonderful"].tolist() == ["quality", "valence", 0.7] and np.isnan(words.loc["a", "value"])
     assert conversations.read_ceilings(generated)["devel"]["recordings"] == 2
 
 
@@ -345,6 +347,7 @@ def test_damaged_or_absent_extras(generated, tree, tmp_path):
     shutil.copytree(generated, root, ignore=shutil.ignore_patterns("audio"))
     for name, content, how in (
         ("cues.csv", "id,held_back\n", lambda: conversations.read_cues(root)),
+        ("lexicon.csv", "word,class,dimension,value\na,b,valence,high\n", lambda: conversations.read_lexicon(root)),
         ("latents/Train_01.csv", "time;arousal\n0.0;1\n", lambda: conversations.read_latents(root, "Train_01")),
         ("latents/Train_02.csv", 0.5, lambda: conversations.read_latents(root, "Train_02")),
         ("ceilings.json", "[]", lambda: conversations.read_ceilings(root)),
