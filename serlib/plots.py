@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from serlib import display
-from serlib.corpora.corpus import EMOTIONS, Segment
+from serlib.corpora.corpus import EMOTIONS, Recording, Segment
 from serlib.metrics import Interval
 
 INK = "#595959"
@@ -464,6 +464,12 @@ def crosses(
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.axvline(0, color=INK, linewidth=0.6)
     axes.set(xlabel=x, ylabel=y)
+
+
+def turns(axes: Axes, recording: Recording) -> None:
+    """Shade when the subject of a recording speaks, on axes over seconds."""
+    for _, start, end in recording.turns:
+        axes.axvspan(start, end, color=INK, alpha=0.13, linewidth=0)
 
 
 def learning(

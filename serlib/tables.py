@@ -97,6 +97,26 @@ def scores(
     return _table(rows, "system")
 
 
+def by_measure(
+    records: Mapping[str, Sequence[Record]], measures: Mapping[str, str], kind: str = ""
+) -> pd.DataFrame:
+    """Tabulate several measures of systems, each with its interval, as text.
+
+    Args:
+        records: system to its records, with predictions.
+        measures: of their task, to their headings.
+        kind: put behind each measure's name, such as `, each`.
+
+    Returns:
+        a row per system, a column per measure.
+    """
+    columns = {}
+    for one, name in measures.items():
+        told = (scores(own, one + kind).iloc[0] for own in records.values())
+        columns[name] = list(map(with_interval, told))
+    return pd.DataFrame(columns, pd.Index(records, name="system"))
+
+
 def difference(
     a: Iterable[Record],
     b: Iterable[Record],
@@ -247,6 +267,30 @@ def differences(
             values = [math.nan if one is None else one.value for one in printed]
             row["published"] = signed(values[0] - values[1])
     return _table(rows, f"difference of {measure.upper()}")
+
+
+def gaps(
+    records: Mapping[str, Sequence[Record]],
+    pairs: Mapping[str, tuple[str, str]],
+    measures: Mapping[str, str],
+) -> pd.DataFrame:
+    """Compare systems by several measures, each pair on the folds and seeds that both
+    have: what to expect of other items and other trainings, see `clustered`.
+
+    Args:
+        records: system to its records, with predictions.
+        pairs: what is told to two systems, of which the second is taken off the first.
+        measures: of their task, to their headings.
+
+    Returns:
+        a row per pair, a column per measure: points with an interval, as text.
+    """
+    rows = {}
+    for told, (a, b) in pairs.items():
+        both = shared(records[a], records[b])
+        found = {name: clustered(*both, one)[0] for one, name in measures.items()}
+        rows[told] = {name: signed(gap) for name, gap in found.items()}
+    return _table(rows, "difference")
 
 
 def subsets(
