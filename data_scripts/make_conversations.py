@@ -127,7 +127,7 @@ def _describe(root: Path, subjects: Sequence[Subject], request: dict) -> None:
     }
     files.write_json(root / "ceilings.json", ceilings.ceilings(recordings, {s.id: s.held_back for s in subjects}))
     counts = {"partitions": {name: 2 * pairs for name, pairs in _pairs(len(subjects) // 2).items()}}
-    files.write_json(root / workshop.MARKER, {**request, "counts": counts})
+    workshop.describe(root, {**request, "counts": counts})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

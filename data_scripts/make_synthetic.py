@@ -103,7 +103,7 @@ def _describe(root: Path, dialogues: dict[str, list[Planned]], request: dict) ->
         lines = ["id\ttext", *(f"{key}\t{' '.join(words)}" for key, words in heard.items()), ""]
         files.write_text(root / "transcripts" / f"{name}.tsv", "\n".join(lines))
     counts = {"labels": class_counts(len(utterances)), "sessions": Counter(f"Session{u.session}" for u in utterances)}
-    files.write_json(root / "corpus.json", {**request, "counts": counts, "lexicon": len(entries)})
+    workshop.describe(root, {**request, "counts": counts, "lexicon": len(entries)})
 
 
 def _lexicon(entries: Sequence[Entry], pronunciations: Mapping[str, tuple[str, ...]]) -> list[dict[str, str]]:

@@ -21,9 +21,10 @@ from joblib import delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from serlib import files, parallel
+from serlib.corpora.generated import DIGESTS, MARKER, UNFINISHED, digest
 
-WORKSHOP = ".unfinished"
-MARKER = "corpus.json"
+KNOWN = ("cues.csv", "lexicon.csv", "ceilings.json")
+"""Files beside the marker that only the maker of a corpus knows."""
 
 
 def complete(root: Path, request: dict, kind: str, marker: str = MARKER, ours: Sequence[str] = ()) -> bool:
@@ -39,7 +40,7 @@ def complete(root: Path, request: dict, kind: str, marker: str = MARKER, ours: S
     Raises:
         FileExistsError: if something else is there.
     """
-    for path in (root / marker, root / WORKSHOP / "request.json"):
+    for path in (root / marker, root / UNFINISHED / "request.json"):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -58,7 +59,7 @@ def complete(root: Path, request: dict, kind: str, marker: str = MARKER, ours: S
                 "choose another folder, or delete that one", str(root)
             )  # fmt: skip
         return path.name == marker
-    if root.is_dir() and any(path.name not in (WORKSHOP, *ours) for path in root.iterdir()):
+    if root.is_dir() and any(path.name not in (UNFINISHED, *ours) for path in root.iterdir()):
         if (root / marker).exists():  # another process has just finished it
             return complete(root, request, kind, marker, ours)
         raise FileExistsError(
@@ -83,7 +84,7 @@ def making(
         FileExistsError: if something else is there.
         OSError: if the folder cannot be written; the message says what to do.
     """
-    workshop = root / WORKSHOP
+    workshop = root / UNFINISHED
     with _writing(root), ExitStack() as stack:
         while not complete(root, request, kind, marker, ours):
             try:
@@ -155,6 +156,12 @@ def spread(work: Callable[..., int], tasks: Sequence[tuple[Any, ...]], jobs: int
         raise RuntimeError(
             "a process that speaks was killed, perhaps for want of memory; run again to go on, with fewer --jobs"
         ) from error
+
+
+def describe(root: Path, about: dict[str, Any]) -> None:
+    """Write the marker of a corpus, with digests of itself and of what only its maker knows: the corpus is complete."""
+    digests = {MARKER: digest(about)} | {name: digest((root / name).read_bytes()) for name in KNOWN}
+    files.write_json(root / MARKER, {**about, DIGESTS: digests})
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

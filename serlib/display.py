@@ -23,10 +23,13 @@ SCALE = 0.8
 NUMBER = re.compile(r"[<>≥≤~≈]? ?[+\-−–]?(\d|–$|nan$|NaN$)")
 """How a cell begins that is read as a number, with its interval or unit."""
 
+LESS_THAN_NOTHING = re.compile(r"(?<![\w.\-−–])[-−](0(?:\.0+)?)(?![\d.])")
+"""Zero with a minus: what rounding leaves of a small number below."""
+
 
 def table(frame: pd.DataFrame) -> str:
     """Return a table as HTML: numbers right-aligned under their heading, text
-    left-aligned, nothing cut off, no heading without a text.
+    left-aligned, nothing cut off, no heading without a text, no zero with a minus.
 
     Args:
         frame: any table; a column counts as numbers if each of its cells, unless empty,
@@ -57,8 +60,16 @@ def table(frame: pd.DataFrame) -> str:
             cell.set("scope", "row")
             _align(cell, "left")
         for cell, right in zip(row.findall("td"), numbers, strict=True):
+            cell.text = cell.text and plain_zeros(cell.text)
             _align(cell, "right" if right else "left")
     return ElementTree.tostring(tree, encoding="unicode", method="html")
+
+
+def plain_zeros(text: str) -> str:
+    """Return a text without the minus before a zero: `-0.0 [-1.4, 1.3]` is
+    `0.0 [-1.4, 1.3]`.
+    """
+    return LESS_THAN_NOTHING.sub(r"\1", text)
 
 
 def _join(row: ElementTree.Element, names: ElementTree.Element, frame) -> None:

@@ -427,7 +427,7 @@ def differences(gaps: Mapping[str, Interval], *, title: str, xlabel: str) -> Fig
     axes.errorbar(gap, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3)
     offset = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
     for row, value in zip(rows, gap, strict=True):
-        axes.annotate(f"{value:+.1f}", (value, row), fontsize=10, **offset)
+        axes.annotate(f"{value:+z.1f}", (value, row), fontsize=10, **offset)
     axes.axvline(0, color=INK, linestyle=":", linewidth=1)
     axes.set(yticks=rows, yticklabels=gaps, ylim=(-0.6, len(gaps) - 0.4))
     axes.set(xlabel=xlabel, title=title)

@@ -302,13 +302,15 @@ def make(
 
     Raises:
         ValueError: if a part of a fold is empty, a feature is not finite, a record is
-            damaged, or the plan is of other data.
+            damaged, the plan is of other data, or an argument makes no sense.
         FloatingPointError: if a loss is not a number any more.
         OSError: if the results cannot be written.
     """
     if older not in (None, "use", "remake"):
         raise ValueError(f"older is {older!r}; expected use, remake or None")
-    folder = None if results_dir is None else Path(results_dir)
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs is {jobs!r}; expected 1 or more, or None for all cores")
+    folder = _folder(results_dir)
     there = {} if folder is None else _there(plan, folder, older, weights)
     missing = [run for run in plan if run not in there]
     if missing:
@@ -338,8 +340,9 @@ def trained(
         ValueError: if the kept weights are damaged, or the run was planned for other
             data.
     """
+    folder = _folder(results_dir)
     fold = prepare(run, _read(run, corpus))
-    model = None if results_dir is None else _kept(run, fold, Path(results_dir))
+    model = None if folder is None else _kept(run, fold, folder)
     if model is None:
         model, _ = train(fold, run.seed, progress)
     return model, fold
@@ -581,14 +584,21 @@ def options(
     find_device(device)
     for name, asked in (("folds", folds), ("seeds", seeds)):
         choose(name, asked, None)
-    folder = None if results_dir is None else Path(str(results_dir)).expanduser()
+    chosen = {"profile": profile, "device": device, "folds": folds, "seeds": seeds}
+    return chosen | {"results_dir": _folder(results_dir), "progress": False}
+
+
+def _folder(results_dir: Any) -> Path | None:
+    """A folder of results, as a cell or a command line may name it."""
+    if results_dir is None:
+        return None
+    folder = Path(str(results_dir)).expanduser()
     wrong = isinstance(results_dir, bool) or not str(results_dir).strip()
-    if wrong or (folder is not None and folder.is_file()):
+    if wrong or folder.is_file():
         raise ValueError(
             f"results_dir is {results_dir!r}; expected a folder, or None to keep none"
         )
-    chosen = {"profile": profile, "device": device, "folds": folds, "seeds": seeds}
-    return chosen | {"results_dir": folder, "progress": False}
+    return folder
 
 
 def _check(what: str, name: str, known: Collection[str]) -> None:

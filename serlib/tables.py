@@ -549,7 +549,7 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 def percent(value: float) -> str:
     """Return a share in percent with one decimal; nothing for nan."""
-    return "" if math.isnan(value) else f"{100 * value:.1f}"
+    return "" if math.isnan(value) else f"{100 * value:z.1f}"
 
 
 def with_interval(score: Any) -> str:
@@ -563,8 +563,8 @@ def signed(gap: Interval | float) -> str:
     3.5]`; nothing for nan.
     """
     if isinstance(gap, Interval):
-        return f"{signed(gap.estimate)} [{100 * gap.low:.1f}, {100 * gap.high:.1f}]"
-    return "" if math.isnan(gap) else f"{100 * gap:+.1f}"
+        return f"{signed(gap.estimate)} [{percent(gap.low)}, {percent(gap.high)}]"
+    return "" if math.isnan(gap) else f"{100 * gap:+z.1f}"
 
 
 def p_value(p: float) -> str:

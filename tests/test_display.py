@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serlib import display, listen, plots
+from serlib import display, listen, plots, tables
 from serlib.corpora.corpus import Corpus
+from serlib.metrics import Interval
 
 
 def cells(html: str, tag: str) -> dict[str, str]:
@@ -37,6 +38,17 @@ def test_numbers_stand_to_the_right_under_their_heading_and_text_to_the_left() -
     assert cells(html, "th") == {**headings, "a − b": "left", "a − c": "left"}
     assert html.count('scope="row"') == 2
     assert html.count('scope="col"') == 4
+
+
+def test_no_table_shows_a_zero_with_a_minus() -> None:
+    """Whether the number comes as text, with its interval or rounded by pandas; other cells stay as they are."""
+    told = ["-0.0 [-0.0, 0.0]", "−0.00", "-0.04", "-0", "fold-0", "1e-05", "-10.0"]
+    html = display.table(pd.DataFrame({"said": told, "rounded": pd.Series([-0.001] * len(told)).round(2)}))
+    shown = re.findall(r"<td[^>]*>([^<]+)</td>", html)
+    assert shown[::2] == ["0.0 [0.0, 0.0]", "0.00", "-0.04", "0", "fold-0", "1e-05", "-10.0"]
+    assert shown[1::2] == ["0.0"] * len(told)
+    assert tables.signed(Interval(estimate=-1e-6, low=-4e-4, high=0.002)) == "+0.0 [0.0, 0.2]"
+    assert tables.signed(-0.0004) == "+0.0" and tables.percent(-0.0001) == "0.0"
 
 
 def test_long_texts_and_all_columns_are_shown_whole() -> None:

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_folds_and_seeds_of_a_plan(corpus) -> None:
         plan(corpus, folds=6)
 
 
-def test_parameters_of_a_chapter(tmp_path) -> None:
+def test_parameters_of_a_chapter(corpus, tmp_path) -> None:
     known = {"profile": "quick", "device": "cpu", "folds": "2", "seeds": None}
     assert runs.options(**known, results_dir=None)["results_dir"] is None
     ours = runs.options(**known, results_dir=str(tmp_path / "new"))
@@ -153,6 +154,12 @@ def test_parameters_of_a_chapter(tmp_path) -> None:
     for folder in (tmp_path / "file", "", " ", True):
         with pytest.raises(ValueError, match=r"results_dir is .*; expected a folder"):
             runs.options(**known, results_dir=folder)
+        for call in (partial(make, plan(corpus)), partial(runs.trained, plan(corpus)[0])):
+            with pytest.raises(ValueError, match=r"results_dir is .*; expected a folder"):
+                call(corpus, results_dir=folder)
+    for jobs in (0, -1):
+        with pytest.raises(ValueError, match=f"jobs is {jobs}; expected 1 or more, or None for all cores"):
+            make(plan(corpus), corpus, jobs=jobs)
     with pytest.raises(ValueError, match="profile is 'slow'; expected quick or paper"):
         runs.options(**known | {"profile": "slow"}, results_dir=None)
     with pytest.raises(ValueError, match="device is 'tpu'; expected auto, cpu or cuda"):

@@ -7,6 +7,7 @@ What `synthetic` and `conversations` share; taught in chapter `corpora`.
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib
 import json
 import logging
@@ -25,6 +26,29 @@ log = logging.getLogger(__name__)
 
 MARKER = "corpus.json"
 """Written last by a generator: a tree that has it is whole."""
+
+UNFINISHED = ".unfinished"
+"""Folder inside a corpus that is being made."""
+
+DIGESTS = "digests"
+"""What the marker says of itself and of the files that only the generator knows, name
+to `digest`; corpora of earlier versions have none.
+"""
+
+
+def digest(content: bytes | Mapping[str, Any]) -> str:
+    """Of a file's bytes, or of what a marker says beside its digests."""
+    if isinstance(content, Mapping):
+        told = {name: one for name, one in content.items() if name != DIGESTS}
+        content = json.dumps(told, sort_keys=True).encode()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def check(path: Path, digests: Any, found: str) -> None:
+    """Raise ValueError unless a file has the digest that the marker tells, if any."""
+    told = digests if isinstance(digests, Mapping) else {}
+    if told.get(path.name, found) != found:
+        raise ValueError(f"it was changed since it was made ({MARKER} tells)")
 
 
 @dataclass(frozen=True)
@@ -62,11 +86,19 @@ class Generator:
         """
         path = Path(root) / MARKER
         if not path.is_file():
+            begun = (Path(root) / UNFINISHED).is_dir()
+            other = f"give the folder of one, or make one: {self.usage} FOLDER"
             raise FileNotFoundError(
                 f"{root} holds no complete {self.corpus} ({MARKER}, which is written"
-                f" last, is missing); make or finish it: {self.usage} {root}"
+                " last, is missing); "
+                + (f"finish it: {self.usage} {root}" if begun else other)
             )
-        return self.json(path, ("name", *self.size, "seed"))
+        told = self.json(path, ("name", *self.size, "seed"))
+        try:
+            check(path, told.get(DIGESTS), digest(told))
+        except ValueError as error:
+            raise self.damaged(path, error) from error
+        return told
 
     def make_if_absent(
         self, root: str | Path, seed: int = 0, progress: bool = True, **size: Any
@@ -109,6 +141,7 @@ class Generator:
 
         Raises:
             FileNotFoundError: if it is missing.
+            ValueError: if it is not the file that the generator wrote.
         """
         path = Path(root) / name
         if not path.is_file():
@@ -116,6 +149,12 @@ class Generator:
                 f"{path} is missing: only a {self.corpus} has it; make one:"
                 f" {self.command} --out FOLDER"
             )
+        whole = (Path(root) / MARKER).is_file()
+        digests = self.about(root).get(DIGESTS) if whole else None
+        try:
+            check(path, digests, digest(path.read_bytes()))
+        except ValueError as error:
+            raise self.damaged(path, error) from error
         return path
 
     def json(self, path: Path, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ database". Used by the four categorical papers; taught in chapter `corpora`.
 
 from __future__ import annotations
 
+import html
 import logging
 import math
 import os
@@ -441,7 +442,7 @@ def read_transcription(path: Path, skipped: list[Skip]) -> list[tuple[str, str, 
         match = TEXT_LINE.fullmatch(line.strip())
         text = match[3].lstrip().lstrip(":").lstrip() if match else ""
         if match and (match[2] or not CUT_TIME.match(text)):
-            texts.append((match[1], where, text))
+            texts.append((match[1], where, html.unescape(text)))
         elif line.strip():
             expected = "expected 'Ses01F_impro01_F000 [start-end]: text'"
             skipped.append(

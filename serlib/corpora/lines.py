@@ -6,14 +6,18 @@ Used by all five papers; taught in no chapter.
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
+
+STRAY = re.compile("[\udc80-\udcff]+")
+"""Bytes that are no UTF-8, as Python's `surrogateescape` keeps them."""
 
 
 def read_lines(path: Path) -> list[str]:
     """Read the lines of a text file without their ends, which may be of any kind.
 
-    Each line is decoded as UTF-8, with or without a byte-order mark, or as Windows-1252
-    where that fails.
+    They are decoded as UTF-8, with or without a byte-order mark; bytes that are none
+    are taken for Windows-1252.
 
     Raises:
         ValueError: if the file holds zero bytes; the message names file and line.
@@ -30,7 +34,10 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _decoded(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return line.decode("cp1252", errors="replace")
+    text = line.decode(errors="surrogateescape")
+    return STRAY.sub(_as_windows, text)
+
+
+def _as_windows(stray: re.Match[str]) -> str:
+    content = stray[0].encode(errors="surrogateescape")
+    return content.decode("cp1252", errors="replace")

@@ -21,6 +21,10 @@ PAD, UNK = 0, 1
 
 SPECIAL = ("<pad>", "<unk>")
 
+TYPED = str.maketrans({"\u2018": "'", "\u2019": "'", "\u2026": "..."})
+"""Quotation marks and dots as a word processor sets them, to those that NLTK knows.
+"""
+
 ABBREVIATIONS = (
     "a.d a.m adm ave b.c blvd capt cf cmdr col corp dept dr e.g etc gen gov i.e inc jr"
     " lt ltd maj messrs mr mrs ms mt o.k p.m ph.d pres prof pvt rep rev sen sgt sr st"
@@ -41,7 +45,8 @@ def tokenize(text: str) -> list[str]:
     into sentences. Where NLTK loads a sentence splitter that was trained on English,
     this one knows `ABBREVIATIONS` and no more: the full stop of any other abbreviation
     inside a text becomes a token of its own. Bracketed tags like `[LAUGHTER]` stay
-    whole, where NLTK would make three tokens of them.
+    whole, where NLTK would make three tokens of them, and an apostrophe is one however
+    it was typed (`TYPED`).
 
     Args:
         text: a transcript, as written.
@@ -57,7 +62,7 @@ def tokenize(text: str) -> list[str]:
     return _join_tags(
         [
             token.lower()
-            for sentence in sentences.tokenize(text)
+            for sentence in sentences.tokenize(text.translate(TYPED))
             for token in words.tokenize(sentence)
         ]
     )

@@ -99,6 +99,8 @@ def test_odd_transcripts_that_are_understood(iemocap_tree, line, text, encoding)
 def test_text_in_windows_1252(iemocap_tree):
     iemocap_tree.change("text", DIALOGUE, TEXT_LINE, TEXT_LINE.encode() + b" Don\x92t\x85 caf\xe9")
     assert read(iemocap_tree)[ID].text == "What now? Don’t… café"
+    iemocap_tree.change("text", DIALOGUE, b" Don\x92t", " Don&#39;t café".encode())  # three manners in a line
+    assert read(iemocap_tree)[ID].text == "What now? Don't café… café"
 
 
 @pytest.mark.parametrize(

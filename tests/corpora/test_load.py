@@ -77,8 +77,11 @@ def test_synthetic_tree_that_is_not_whole(iemocap_tree):
         corpora.load("synthetic", iemocap_tree.root)
     assert str(caught.value) == (
         f"{iemocap_tree.root} holds no complete synthetic corpus (corpus.json, which is written last, is missing); "
-        f"make or finish it: python data_scripts/make_synthetic.py --utterances 5531 --out {iemocap_tree.root}"
+        "give the folder of one, or make one: python data_scripts/make_synthetic.py --utterances 5531 --out FOLDER"
     )
+    (iemocap_tree.root / ".unfinished").mkdir()
+    with pytest.raises(FileNotFoundError, match=f"finish it: .* --out {iemocap_tree.root}$"):
+        corpora.load("synthetic", iemocap_tree.root)
 
 
 def test_synthetic_speech_never_passes_for_iemocap(iemocap_tree):

@@ -341,10 +341,13 @@ def test_damaged_or_absent_extras(generated, tree, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no complete corpus of conversations") as caught:
         corpora.load("conversations", tree.root)
     assert str(caught.value).endswith(
-        f"python data_scripts/make_conversations.py --subjects 64 --seconds 80.0 --out {tree.root}"
+        "python data_scripts/make_conversations.py --subjects 64 --seconds 80.0 --out FOLDER"
     )
     root = tmp_path / "damaged"
     shutil.copytree(generated, root, ignore=shutil.ignore_patterns("audio"))
+    about = json.loads((root / "corpus.json").read_text())
+    assert about.pop("digests").keys() == {"corpus.json", "cues.csv", "lexicon.csv", "ceilings.json"}
+    (root / "corpus.json").write_text(json.dumps(about))  # as in corpora of earlier versions
     for name, content, how in (
         ("cues.csv", "id,held_back\n", lambda: conversations.read_cues(root)),
         ("lexicon.csv", "word,class,dimension,value\na,b,valence,high\n", lambda: conversations.read_lexicon(root)),
@@ -367,8 +370,9 @@ def test_conversations_are_made_on_first_use(generated, monkeypatch, tmp_path):
     def make(root, *, subjects, seconds, seed, jobs, progress):
         calls.append((root, subjects, seconds, seed))
         shutil.copytree(generated, root, dirs_exist_ok=True)
-        about = json.loads((root / "corpus.json").read_text())
-        (root / "corpus.json").write_text(json.dumps(about | {"subjects": subjects, "seconds": seconds}))
+        about = json.loads((root / "corpus.json").read_text()) | {"subjects": subjects, "seconds": seconds}
+        del about["digests"]  # which are those of the smaller one
+        (root / "corpus.json").write_text(json.dumps(about))
 
     monkeypatch.setenv("SERLIB_CACHE", str(tmp_path))
     monkeypatch.delenv("SERLIB_CONVERSATIONS", raising=False)

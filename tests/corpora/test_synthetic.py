@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 
 import pytest
@@ -74,6 +75,22 @@ def test_damaged_cues(tmp_path, content, message):
         ValueError, match=f"{re.escape(str(path))} is damaged: {re.escape(message)}.*make the corpus again"
     ):
         reader.read_cues(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cues.csv", "lexicon.csv", "ceilings.json"])
+def test_what_only_the_generator_knows_cannot_be_changed(tmp_path, synthetic_root, name):
+    """One letter or digit, for another that might stand there."""
+    for file in ("corpus.json", name):
+        shutil.copy(synthetic_root / file, tmp_path / file)
+    read = {"cues.csv": reader.read_cues, "lexicon.csv": reader.read_lexicon, "ceilings.json": reader.read_ceilings}
+    assert len(read[name](tmp_path)) > 1
+    path, whole = tmp_path / name, (tmp_path / name).read_text()
+    letters = {"cues.csv": ("script01_1", "script01_2"), "lexicon.csv": ("a", "e"), "ceilings.json": ("7", "3")}
+    path.write_text(whole.replace(*letters[name], 1))
+    assert path.read_text() != whole
+    said = rf"{re.escape(str(path))} is damaged: it was changed since it was made \(corpus\.json tells\); make the"
+    with pytest.raises(ValueError, match=said):
+        read[name](tmp_path)
 
 
 def test_lexicon(tmp_path, synthetic_root):

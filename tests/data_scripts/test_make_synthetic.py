@@ -85,7 +85,7 @@ def test_a_half_written_dialogue_is_replaced(small, tmp_path):
     root = tmp_path / "half"
     shutil.copytree(small, root)
     request = json.loads((root / "corpus.json").read_text())
-    del request["counts"], request["lexicon"]
+    del request["counts"], request["lexicon"], request["digests"]
     (root / "corpus.json").unlink()
     (root / ".unfinished").mkdir()
     (root / ".unfinished" / "request.json").write_text(json.dumps(request))

@@ -20,6 +20,7 @@ from serlib.features import PAD, UNK, Vocabulary, tokenize
             'Wait... "yes," he said--O.K. now.',
             ["wait", "...", "``", "yes", ",", "''", "he", "said", "--", "o.k.", "now", "."],
         ),
+        ("Don\u2019t cry\u2026 it\u2018s late", ["do", "n't", "cry", "...", "it", "'s", "late"]),
         ("", []),
         (" \n", []),
     ],
@@ -34,7 +35,7 @@ def test_any_text_becomes_lower_case_tokens_without_white_space(text: str) -> No
     tokens = tokenize(text)
     assert all(token and token == token.lower() and not any(c.isspace() for c in token) for token in tokens)
     plain = "".join(text.lower().split())
-    if not {'"', "`", "'", "\u201c", "\u201d", "\u00ab", "\u00bb", "\u2018", "\u2019"} & set(
+    if not {'"', "`", "'", "\u201c", "\u201d", "\u00ab", "\u00bb", "\u2018", "\u2019", "\u2026"} & set(
         plain
     ):  # quotes are rewritten
         assert "".join(tokens) == plain
