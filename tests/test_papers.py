@@ -35,9 +35,8 @@ def test_every_system_of_every_paper_is_there() -> None:
         assert rows.table.str.fullmatch(r"(Table|Section|Figure) [\d.]+(\([abc]\))?|Abstract").all()
 
 
-def test_all_32_systems_can_be_run() -> None:
+def test_every_system_can_be_run() -> None:
     assert {paper: set(models.systems(paper)) for paper in models.PAPERS} == SYSTEMS
-    assert sum(map(len, SYSTEMS.values())) == 32
 
 
 def test_a_number_printed_twice_is_the_same_both_times() -> None:

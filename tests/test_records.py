@@ -57,9 +57,8 @@ def test_every_entry_of_the_list_names_what_there_is() -> None:
                 runs.choose(several, entry.get(several), getattr(settings, several))
 
 
-def test_each_of_the_32_systems_has_a_record_on_its_synthetic_corpus() -> None:
+def test_each_system_has_a_record_on_its_synthetic_corpus() -> None:
     systems = [(paper, name, one) for paper in models.PAPERS for name, one in models.systems(paper).items()]
-    assert len(systems) == 32
     for paper, name, one in systems:
         corpus = "synthetic" if one.task is CLASSES else "conversations"
         group = results.group(corpus, paper, one.protocol, "quick", name, "")
