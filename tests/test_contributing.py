@@ -1,5 +1,5 @@
-"""CONTRIBUTING.md followed as written, in a copy of the library: a paper of one small system and a corpus in a folder of
-one's own are added, step by step, and then work as the others do."""
+"""CONTRIBUTING.md followed as written, in a copy of the library: a paper of one small system and a corpus of a folder
+are added, step by step, and then work as the others do."""
 
 from __future__ import annotations
 
