@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -64,6 +65,13 @@ def test_each_system_has_a_record_on_its_synthetic_corpus() -> None:
         group = results.group(corpus, paper, one.protocol, "quick", name, "")
         found = results.read(records.RESULTS / group.parent, system=name, variant="")
         assert found and all(record.synthetic and record.history for record in found), (paper, name)
+
+
+def test_every_kept_record_is_sealed() -> None:
+    """One without a digest would be believed whatever its history or settings say."""
+    kept = list(results._files(records.RESULTS))
+    bare = [path for path in kept for one in json.loads(path.read_text())["records"] if results.SEAL not in one]
+    assert kept and not bare
 
 
 def test_a_run_that_is_listed_twice_is_made_once_and_keeps_its_weights(kept: Path) -> None:
