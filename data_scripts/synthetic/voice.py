@@ -212,7 +212,7 @@ class Synthesiser:
             for word in words:
                 text = ctypes.c_char_p(word.encode())
                 names = engine.espeak_TextToPhonemes(ctypes.byref(text), _UTF8, ord("_") << 8)
-                symbols = map(bare, names.decode().split("_"))
+                symbols = map(bare, names.decode().replace(" ", "_").split("_"))  # `42` is spoken as two words
                 pronunciations[word] = tuple(symbol for symbol in symbols if symbol and symbol not in GLIDES)
         return pronunciations
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from serlib.corpora import conversations, iemocap, ravdess, sewa, synthetic
+from serlib.corpora.alignments import with_alignments
 from serlib.corpora.corpus import (
     EMOTIONS,
     Corpus,
@@ -32,6 +33,7 @@ __all__ = [
     "cache_folder",
     "load",
     "read_transcripts",
+    "with_alignments",
     "with_transcripts",
 ]
 
@@ -65,6 +67,7 @@ def load(
     root: str | Path | None = None,
     *,
     transcripts: str | Path | None = None,
+    alignments: str | Path | None = None,
     lag: float = 0.0,
     progress: bool = True,
 ) -> Corpus:
@@ -79,6 +82,8 @@ def load(
             synthetic corpus and that of conversations are made on first use.
         transcripts: other transcripts in place of the reference text, a name
             (`asr-5.53`) or a path.
+        alignments: folder of other words and phones than the corpus's own, if it has
+            any; see `with_alignments`.
         lag: seconds by which the labels of `sewa` or `conversations` are shifted back;
             see `sewa.read`.
         progress: show progress bars.
@@ -121,7 +126,9 @@ def load(
     else:
         whole = synthetic if generated or name == "synthetic" else iemocap
         corpus = whole.read(root, progress=progress)
-    return corpus if transcripts is None else with_transcripts(corpus, transcripts)
+    if transcripts is not None:
+        corpus = with_transcripts(corpus, transcripts)
+    return corpus if alignments is None else with_alignments(corpus, alignments)
 
 
 def _locate(name: str, root: str | Path | None) -> tuple[Path, str]:

@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from serlib.corpora import wav
-from serlib.corpora.corpus import Corpus, Segment, Skip, Utterance, printable
+from serlib.corpora.alignments import SUFFIXES, read_alignments
+from serlib.corpora.corpus import Corpus, Skip, Utterance, printable
 from serlib.corpora.lines import read_lines
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,6 @@ LABELS, TEXTS, WAVES, ALIGNMENTS = (
 into.
 """
 
-FRAMES_PER_SECOND = 100
-"""Of an alignment."""
-
-LONGEST = 24 * 3600
-"""Seconds. An alignment that goes on beyond is damaged, whatever it aligns."""
-
 RATINGS = (0.0, 6.0)
 """Mean ratings outside are damage. Annotators chose from 1 to 5, some means of the
 release lie a little outside.
@@ -69,10 +63,6 @@ LABEL_LINE = re.compile(r"\[([^]]*)\]\s+(\S+)\s+(\S+)\s+\[([^]]*)\]\s*")
 TEXT_LINE = re.compile(r"(Ses\w+)\b(\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\])?(.*)", re.DOTALL)
 CUT_TIME = re.compile(r":?\s*\[\s*\d")
 """Where the text of a transcript should begin: its time is cut off."""
-NO_WORD = ("SIL", "SP")
-"""Silence, whatever the case; so is a label that begins with one of `NOISE`."""
-
-NOISE = "<+[{!#("
 
 SCRIPT = re.compile(r"script\d+_\d+")
 """Without the letter of a second part: `script01_1b` is the same script as
@@ -276,7 +266,7 @@ def read_session(folder: Path, skipped: list[Skip]) -> Session:
     if places[ALIGNMENTS].is_dir():
         alignments = {
             kind: _files_of_utterances(places[ALIGNMENTS], (suffix,), skipped)
-            for kind, suffix in (("words", ".wdseg"), ("phones", ".phseg"))
+            for kind, suffix in SUFFIXES.items()
         }
     else:
         why = (
@@ -310,29 +300,11 @@ def _utterance(label: Label, session: Session) -> tuple[Utterance | None, list[S
         duration = wav.duration(wave)
     except (ValueError, OSError) as error:
         return None, [Skip(str(wave), f"{error}; {id} left out")]
-    segments: dict[str, tuple[Segment, ...]] = {"words": (), "phones": ()}
-    skips, missing = [], []
-    for kind, files in session.alignments.items():
-        path = files.get(id.lower())
-        if path is None:
-            missing.append(kind)
-            continue
-        try:
-            segments[kind] = read_alignment(path, duration)
-        except (ValueError, OSError) as error:
-            why = f"alignment damaged, utterance kept without {kind}: {error}"
-            skips.append(Skip(str(path), why))
-        else:
-            if not segments[kind]:
-                skips.append(Skip(str(path), f"no {kind}, but silence or noise alone"))
-    if missing:
-        path = session.folder / ALIGNMENTS / dialogue / id
-        skips.append(
-            Skip(
-                str(path),
-                f"alignment missing, utterance kept without {' and '.join(missing)}",
-            )
-        )
+    segments, skips = read_alignments(
+        {kind: files.get(id.lower()) for kind, files in session.alignments.items()},
+        duration,
+        str(session.folder / ALIGNMENTS / dialogue / id),
+    )
     script = SCRIPT.search(dialogue)
     return (
         Utterance(
@@ -346,9 +318,8 @@ def _utterance(label: Label, session: Session) -> tuple[Utterance | None, list[S
             text=session.texts[id][1],
             audio=wave,
             duration=duration,
-            words=segments["words"],
-            phones=segments["phones"],
             script=script[0] if script else None,
+            **segments,
         ),
         skips,
     )
@@ -449,75 +420,6 @@ def read_transcription(path: Path, skipped: list[Skip]) -> list[tuple[str, str, 
                 Skip(where, f"{expected}, found {line.strip()!r}; line left out")
             )
     return texts
-
-
-def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...]:
-    """Read the words of a `.wdseg` file or the phones of a `.phseg` file.
-
-    Frames count 10 ms and both ends are inclusive, so frames 5 to 9 are the time from
-    0.05 to 0.10 s. Silence, noises and sentence marks are left out; `WHAT(2)`, a
-    variant of pronunciation, is the word `what`.
-
-    Args:
-        path: the file.
-        duration: seconds of the waveform, which the segments must not overrun by more
-            than half a second.
-
-    Raises:
-        ValueError: if the file is empty, cut off or holds numbers that cannot be. The
-            message names the line.
-    """
-    lines = [
-        (number, line.split())
-        for number, line in enumerate(read_lines(path), 1)
-        if line.strip()
-    ]
-    if not lines or lines[0][1][:3] != ["SFrm", "EFrm", "SegAScr"]:
-        found = repr(" ".join(lines[0][1])) if lines else "an empty file"
-        raise ValueError(
-            f"line 1: expected the header 'SFrm EFrm SegAScr ...', found {found}"
-        )
-    if lines[-1][1][0] != "Total":
-        raise ValueError(
-            f"line {lines[-1][0]}: expected 'Total score: ...' at the end, found"
-            f" {' '.join(lines[-1][1])!r}"
-        )
-    words = path.suffix == ".wdseg"
-    segments = []
-    previous = -1
-    for number, fields in lines[1:-1]:
-        try:
-            first, last, label = int(fields[0]), int(fields[1]), fields[3]
-            if words and len(fields) > 4:
-                raise ValueError
-        except (ValueError, IndexError):
-            expected = "expected start frame, end frame, score and label"
-            raise ValueError(
-                f"line {number}: {expected}, found {' '.join(fields)!r}"
-            ) from None
-        if (
-            not previous
-            < first
-            <= last
-            <= FRAMES_PER_SECOND * min(duration + 0.5, LONGEST)
-        ):
-            raise ValueError(
-                f"line {number}: expected frames after {previous}, start before end,"
-                f" within the waveform's {duration:.2f} s; found {first} to {last}"
-            )
-        previous = last
-        if label[0] in NOISE or label.upper() in NO_WORD:
-            continue
-        if words:
-            label = re.sub(r"(?<=.)\(\d+\)$", "", label).lower()
-        segments.append(
-            Segment(
-                sys.intern(label),
-                first / FRAMES_PER_SECOND,
-                (last + 1) / FRAMES_PER_SECOND,
-            )
-        )
-    return tuple(segments)
 
 
 def _number(text: str) -> float:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from serlib.corpora import iemocap, ravdess, synthetic, wav
+from serlib.corpora import alignments, iemocap, ravdess, synthetic, wav
 from serlib.corpora.corpus import Corpus, Segment
 from serlib.corpora.transcripts import read_transcripts
 
@@ -233,7 +233,7 @@ def test_alignments_alone(tree: Any, tmp_path: Path, damage: Damage, words: bool
     whole = tree.path("wdseg" if words else "phseg", "Ses01F_impro01_M001").read_bytes()
     path.write_bytes(damaged(whole, damage))
     try:
-        segments = iemocap.read_alignment(path, duration)
+        segments = alignments.read_alignment(path, duration)
     except ValueError as error:
         assert re.search(r"(line |a\.\w+:)\d+: ", str(error)), error
     else:
@@ -258,7 +258,7 @@ def test_frames_are_inclusive_hundredths(tmp_path: Path, rows: list[tuple[int, i
         if label[0] not in "<+":
             expected.append((label.lower().removesuffix("(2)"), first, last))
     path.write_text(f"{text}Total score: -1\n")
-    segments = iemocap.read_alignment(path, frame / 100)
+    segments = alignments.read_alignment(path, frame / 100)
     assert [segment.label for segment in segments] == [label for label, _, _ in expected]
     for segment, (_, first, last) in zip(segments, expected, strict=True):
         assert [round(100 * segment.start), round(100 * segment.end)] == [first, last + 1]
@@ -266,7 +266,7 @@ def test_frames_are_inclusive_hundredths(tmp_path: Path, rows: list[tuple[int, i
     check_alignment(segments, frame / 100)
     if frame > 51:
         with pytest.raises(ValueError, match=r"within the waveform's 0\.00 s"):
-            iemocap.read_alignment(path, 0.0)
+            alignments.read_alignment(path, 0.0)
 
 
 WAVE_FIELDS = {"riff": (4, "I"), "fmt": (16, "I"), "coding": (20, "H"), "channels": (22, "H"), "rate": (24, "I")} | {
