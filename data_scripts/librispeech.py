@@ -33,7 +33,8 @@ if __name__ == "__main__" and __package__ in (None, ""):  # python data_scripts/
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_scripts import spoken_parts
-from data_scripts.transcribe import BLANK, PIPELINE, WORD_END, Recogniser, load_recogniser
+from data_scripts.recognisers.ctc import BLANK
+from data_scripts.recognisers.wav2vec import PIPELINE, WORD_END, Recogniser, load_recogniser
 from serlib.corpora.corpus import Segment
 from serlib.determinism import find_device
 from serlib.embeddings import spoken

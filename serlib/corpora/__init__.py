@@ -19,7 +19,11 @@ from serlib.corpora.corpus import (
     Utterance,
 )
 from serlib.corpora.generated import MARKER
-from serlib.corpora.transcripts import read_transcripts, with_transcripts
+from serlib.corpora.transcripts import (
+    read_transcripts,
+    with_transcripts,
+    word_error_rates,
+)
 from serlib.files import cache_folder
 
 __all__ = [
@@ -35,6 +39,7 @@ __all__ = [
     "read_transcripts",
     "with_alignments",
     "with_transcripts",
+    "word_error_rates",
 ]
 
 NAMES = ("iemocap", "ravdess", "sewa", "synthetic", "conversations")

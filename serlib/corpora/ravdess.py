@@ -36,6 +36,8 @@ STATEMENTS = {
     "02": "Dogs are sitting by the door",
 }
 
+INTENSITIES = {"01": "normal", "02": "strong"}
+
 FILE_NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-([0-9]{2})")
 """Audio (03), speech (01), emotion, intensity, statement, repetition, actor."""
 
@@ -107,6 +109,11 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
             ),
         )
     return Corpus("ravdess", root, utterances, skipped)
+
+
+def intensity(utterance: Utterance) -> str:
+    """Return how strongly an actor was asked to play: `normal` or `strong`."""
+    return INTENSITIES[FILE_NAME.fullmatch(utterance.id).group(2)]
 
 
 def _utterance(path: Path) -> Utterance | str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data_scripts import librispeech
 from data_scripts.librispeech import Refusal, Utterance, align, find_words, read_subset
-from data_scripts.transcribe import Recogniser
+from data_scripts.recognisers.wav2vec import Recogniser
 from serlib.embeddings.spoken import read_spoken
 from serlib.features import mfcc, read_waveform
 
