@@ -43,7 +43,7 @@ help:
 	@echo "make html       build the book from the stored outputs; warnings are errors"
 	@echo "make pages      build the book and look at every page in a browser, wide and narrow, light and dark"
 	@echo "make refresh    run the chapters in place to renew their stored outputs; CHAPTERS=\"intro yoon2018\" for some"
-	@echo "make reproduce  run a chapter on your data: CHAPTER=yoon2018 CORPUS=iemocap ROOT=/data/IEMOCAP PROFILE=paper"
+	@echo "make reproduce  run a chapter on your data: CHAPTER=yoon2018 CORPUS=iemocap ROOT=/data/IEMOCAP PROFILE=paper TRANSCRIPTS=asr"
 	@echo "make gpu        what a machine with a GPU is good for, in MINUTES=8, into OUT=_build/gpu"
 	@echo "make format     format the code and mend what ruff can mend"
 	@echo "make corpus     make the synthetic corpora in the cache folder"
@@ -143,6 +143,7 @@ PROFILE ?= paper
 reproduce: $(READY)
 	@mkdir -p out && cd book && "$(BIN)/papermill" $(CHAPTER).ipynb ../out/$(CHAPTER)-$(CORPUS).ipynb -p corpus $(CORPUS) \
 	  $(if $(ROOT),-p root "$(abspath $(ROOT))") -p profile $(PROFILE) -p results_dir "$(CURDIR)/out/results" \
+	  $(if $(TRANSCRIPTS),-p transcripts "$(TRANSCRIPTS)") \
 	  $(call orelse,the chapter did not run to its end. Run the command again: finished runs are kept.)
 
 MINUTES ?= 8

@@ -57,7 +57,7 @@ def transcribe(
     """
     out = Path(out)
     if not corpus.utterances:
-        raise ValueError(f"{corpus.root}: expected utterances, found {len(corpus.recordings)} recordings and none")
+        raise ValueError(f"{corpus.root}: expected a corpus of utterances, found {len(corpus.recordings)} recordings")
     settings = {"corpus": corpus.name, "utterances": len(corpus), **engine.settings}
     ids = hashlib.blake2b("\n".join(u.id for u in corpus).encode(), digest_size=10).hexdigest()
     with files.locked(out):

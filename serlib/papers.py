@@ -164,6 +164,9 @@ def _ccc(
     ]
 
 
+RECOGNISER = "Google Cloud Speech"
+"""What both papers with rows on recognised text recognised it with."""
+
 _MIRSAMADI = "Mirsamadi et al. 2017"
 _XU = "Xu et al. 2019"
 _YOON = "Yoon et al. 2018"
@@ -237,7 +240,7 @@ _YOON2018 = (
         "accuracies ranging to",
     ),
     Published(
-        "Google Cloud Speech",
+        RECOGNISER,
         "wer",
         0.0553,
         None,
@@ -322,7 +325,7 @@ _XU2019 = (
         "repeated from Table 1",
     ),
     Published(
-        "Google Cloud Speech",
+        RECOGNISER,
         "wer",
         0.147,
         None,

@@ -116,6 +116,8 @@ class Record:
         synthetic: True if the corpus was made by a synthesiser.
         task: `classes` or `continuous`.
         outputs: names of the classes, or of the dimensions of a curve.
+        word_errors: word error rate of recognised text that was read, against the
+            corpus's own; None for the corpus's own, or where that is unknown.
         sizes: items in `train`, `dev` and `test`.
         parameters: trainable numbers of the model.
         steps, best_step: updates made, and the update whose weights were tested.
@@ -144,6 +146,7 @@ class Record:
     synthetic: bool = False
     task: str = "classes"
     outputs: Sequence[str] = ()
+    word_errors: float | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     parameters: int = 0
     steps: int = 0

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from serlib import files, inputs, models, parallel, provenance, results, training
 from serlib.batching import Dataset, Ragged
 from serlib.checkpoints import Checkpoint
-from serlib.corpora import with_transcripts
+from serlib.corpora import transcripts as heard
 from serlib.corpora.corpus import Corpus
 from serlib.determinism import find_device, reproducible, single_thread
 from serlib.embeddings.vectors import rows_for
@@ -161,33 +161,48 @@ def run_all(
     paper: str,
     corpus: Corpus,
     systems: Sequence[str] | None = None,
-    **options: Any,
+    *,
+    results_dir: str | Path | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+    older: str | None = None,
+    **planned: Any,
 ) -> dict[str, list[Record]]:
-    """Run systems of a paper, all by default.
+    """Run systems of a paper, all by default; all are planned before one is trained.
 
     A system whose recognised text does not come with the corpus is left out, and that
-    is said in a warning.
+    is said in a warning, unless `transcripts` asks for some.
 
     Args:
         paper, corpus: as for `plan`.
         systems: keys, in the order wanted.
-        options: further arguments of `run`, the same for all systems.
+        results_dir, jobs, progress, older: as for `make`.
+        planned: further arguments of `plan`, the same for all systems.
 
     Returns:
         system to its records.
 
     Raises:
         ValueError, FloatingPointError: as `plan` and `make`.
+        FileNotFoundError: if the transcripts asked for are missing.
     """
-    records = {}
+    plans = {}
     for name in models.systems(paper) if systems is None else systems:
         try:
-            records[name] = run(paper, name, corpus, **options)
+            plans[name] = plan(paper, name, corpus, **planned)
         except FileNotFoundError as error:
-            if find_system(paper, name).settings["quick"].transcripts is None:
+            reads_text_as_heard = find_system(paper, name).settings["quick"].transcripts
+            if reads_text_as_heard is None or planned.get("transcripts") is not None:
                 raise
-            log.warning("%s is left out: %s", name, error)
-    return records
+            log.warning(
+                "%s is left out: %s. Give transcripts=NAME to read others;"
+                " data_scripts/transcribe.py makes some",
+                name,
+                error,
+            )
+    how = {"results_dir": results_dir, "jobs": jobs}
+    how |= {"progress": progress, "older": older}
+    return {name: make(wanted, corpus, **how) for name, wanted in plans.items()}
 
 
 def plan(
@@ -202,14 +217,13 @@ def plan(
     seeds: int | str | Sequence[int] | None = None,
     folds: int | str | Sequence[int] | None = None,
     device: str = "auto",
+    transcripts: str | Path | None = None,
 ) -> list[Run]:
     """List the runs of a system, by fold and then by seed; nothing is trained.
 
     Args:
         paper, system: keys, for instance `yoon2018` and `mdre`.
-        corpus: the corpus; of it, the items that have a target are taken. A system that
-            reads recognised text takes the transcripts of that name that lie in the
-            corpus's folder.
+        corpus: the corpus; of it, the items that have a target are taken.
         protocol: key of `serlib.protocols.PROTOCOLS`; by default the paper's own.
         profile: `quick` or `paper`.
         variant: a key of the paper's `VARIANTS`; empty for the defaults.
@@ -218,6 +232,10 @@ def plan(
         seeds, folds: None for what the profile says, n for the first n, or a list of
             the very ones; either may be text, as from a command line.
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
+        transcripts: what a system on recognised text reads, a name or path as
+            `corpora.with_transcripts` takes it; the variant then says `on NAME`. None
+            for those that its paper's module names, which the synthetic corpus has.
+            Systems on the reference text are what they are.
 
     Raises:
         ValueError: for an unknown paper, system, variant, protocol, profile, device,
@@ -228,6 +246,11 @@ def plan(
     changes = variant_of(paper, system, variant), overrides
     settings = settings_of(chosen, profile, *changes)
     variant = variant or _named(overrides)
+    if transcripts is not None and chosen.settings[profile].transcripts is not None:
+        if str(transcripts) != settings.transcripts:
+            told = f"on {heard.name_of(transcripts)}"
+            variant = ", ".join(filter(None, [variant, told]))
+        settings = replace(settings, transcripts=transcripts)
     find_device(device)
     protocol = protocol or chosen.protocol
     _check("no protocol is called", protocol, PROTOCOLS)
@@ -461,7 +484,7 @@ def items_for(system: System, settings: Settings, corpus: Corpus) -> Corpus:
     chosen = system.task.select(corpus)
     if settings.transcripts is None:
         return chosen
-    return with_transcripts(chosen, settings.transcripts)
+    return heard.with_transcripts(chosen, settings.transcripts)
 
 
 def find_system(paper: str, name: str) -> System:
@@ -526,6 +549,8 @@ def described(
         vectors: what words start from, as `Words.find` gives it.
     """
     told = vars(settings) | {"vectors": inputs.digest(vectors)}
+    if settings.transcripts is not None:  # by name: their words are among the data
+        told["transcripts"] = heard.name_of(settings.transcripts)
     usual = vars(Settings())
     unused = {name for name in ADDED if told[name] == usual[name]}
     unused |= {"folds", "seeds"}
@@ -570,7 +595,13 @@ def choose(
 
 
 def options(
-    *, profile: str, device: str, folds: Any, seeds: Any, results_dir: Any
+    *,
+    profile: str,
+    device: str,
+    folds: Any,
+    seeds: Any,
+    results_dir: Any,
+    transcripts: Any = None,
 ) -> dict[str, Any]:
     """Check a chapter's parameters, whether they come from a cell or a command line,
     and return them as `run` takes them.
@@ -584,7 +615,15 @@ def options(
     find_device(device)
     for name, asked in (("folds", folds), ("seeds", seeds)):
         choose(name, asked, None)
+    if transcripts is not None and (
+        not isinstance(transcripts, str | Path) or not str(transcripts).strip()
+    ):
+        raise ValueError(
+            f"transcripts is {transcripts!r}; expected a name, as of"
+            " transcripts/NAME.tsv in the corpus's folder, a path, or None"
+        )
     chosen = {"profile": profile, "device": device, "folds": folds, "seeds": seeds}
+    chosen |= {"transcripts": transcripts}
     return chosen | {"results_dir": _folder(results_dir), "progress": False}
 
 
@@ -737,6 +776,7 @@ def _make(
         **vars(fitted),
         **outcome,
         synthetic=corpus.synthetic,
+        word_errors=_word_errors(run, corpus),
         sizes={p: len(getattr(fold.split, p)) for p in ("train", "dev", "test")},
         parameters=training.parameters(model),
         wall_time=earlier + time.perf_counter() - start,
@@ -757,6 +797,14 @@ def _make(
         results.write(record, folder)
         checkpoint.remove()
     return record
+
+
+def _word_errors(run: Run, corpus: Corpus) -> float | None:
+    """How wrong the text is that a run read, beside the corpus's own."""
+    if run.settings.transcripts is None:
+        return None
+    own = find_system(run.paper, run.system).task.select(corpus)
+    return heard.word_error_rate(own, run.settings.transcripts)
 
 
 def _tested(model: nn.Module, fold: Fold) -> dict[str, Any]:

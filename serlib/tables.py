@@ -21,6 +21,7 @@ from IPython.display import Markdown
 from serlib import metrics, models, papers, results
 from serlib.corpora import conversations, synthetic
 from serlib.corpora.corpus import Corpus
+from serlib.corpora.transcripts import word_error_rate
 from serlib.intervals import clustered_difference
 from serlib.metrics import Interval, Measure
 from serlib.models.system import System
@@ -194,15 +195,22 @@ def by_system(records: Iterable[Record]) -> dict[str, list[Record]]:
     return groups
 
 
-def published(records: Iterable[Record], paper: str | None = None) -> pd.DataFrame:
+def published(
+    records: Iterable[Record],
+    paper: str | None = None,
+    corpus: Corpus | None = None,
+) -> pd.DataFrame:
     """Tabulate systems beside the numbers that the paper prints, with its own spread.
 
     Args:
         records: of one corpus.
         paper: whose numbers; by default the one that the records are of.
+        corpus: what they were trained and tested on; tells the word error rate of
+            recognised text where the records do not.
 
     Returns:
-        a row per system in the order in which the records name them: how many runs,
+        a row per system in the order in which the records name them: how many runs, the
+        word error rate of the text where it is recognised text,
         each measure in percent (mean over folds and seeds; where the paper prints a
         spread, with the standard deviation over them), and under `published` what the
         paper prints of it. The two corpora differ unless it is the paper's own.
@@ -221,7 +229,11 @@ def published(records: Iterable[Record], paper: str | None = None) -> pd.DataFra
     theirs = f"published ({papers.PAPERS[paper].corpus})"
     rows: dict[str, dict[tuple[str, str], str]] = {}
     for system, own in by_system(records).items():
-        row = {(ours, "runs"): str(len(own))}
+        row = {(ours, "runs"): str(len(own)), (ours, "WER"): "", (theirs, "WER"): ""}
+        if own[0].settings.get("transcripts") is not None:
+            row[ours, "WER"] = percent(word_errors(own[0], corpus)) or "unknown"
+            printed = papers.published(paper, papers.RECOGNISER, "wer")
+            row[theirs, "WER"] = "" if printed is None else _printed(printed)
         for key in TASKS[own[0].task].measures:
             heading = measure_of(own[0], key).name
             values = np.array([run.metrics.get(key) for run in own], dtype=float)
@@ -235,6 +247,23 @@ def published(records: Iterable[Record], paper: str | None = None) -> pd.DataFra
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
     empty = [column for column in frame if not frame[column].any()]
     return frame.drop(columns=empty).sort_index(axis=1, level=0, sort_remaining=False)
+
+
+def word_errors(record: Record, corpus: Corpus | None = None) -> float:
+    """Return the word error rate of the recognised text that a run read; nan where it
+    read none, or nobody knows.
+
+    Args:
+        record: of the run, which tells it unless it is an older one.
+        corpus: what it was trained and tested on; measured there if it is not told.
+    """
+    name, told = record.settings.get("transcripts"), record.word_errors
+    if told is None and name is not None and corpus is not None:
+        try:
+            told = word_error_rate(corpus, name)
+        except FileNotFoundError:
+            return math.nan
+    return math.nan if told is None else told
 
 
 def differences(

@@ -22,6 +22,7 @@ from serlib.corpora.generated import MARKER
 from serlib.corpora.transcripts import (
     read_transcripts,
     with_transcripts,
+    word_error_rate,
     word_error_rates,
 )
 from serlib.files import cache_folder
@@ -39,6 +40,7 @@ __all__ = [
     "read_transcripts",
     "with_alignments",
     "with_transcripts",
+    "word_error_rate",
     "word_error_rates",
 ]
 

@@ -138,6 +138,23 @@ def word_error_rates(corpus: Corpus, texts: Mapping[str, str]) -> dict[str, Any]
     return found
 
 
+def word_error_rate(corpus: Corpus, source: str | Path) -> float | None:
+    """Return the word error rate of transcripts, over all utterances of a corpus.
+
+    Args:
+        corpus: with the reference transcripts.
+        source: of the others, as `with_transcripts` takes it.
+
+    Returns:
+        a share, which may exceed 1; None if the corpus has no words.
+
+    Raises:
+        FileNotFoundError, ValueError: as `with_transcripts`.
+    """
+    heard = with_transcripts(corpus, source)
+    return _errors(corpus.utterances, {u.id: u.text for u in heard.utterances})["wer"]
+
+
 def _errors(utterances: Sequence[Utterance], texts: Mapping[str, str]) -> dict:
     from jiwer import process_words  # only here: it loads slowly, and few need it
 
