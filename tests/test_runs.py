@@ -164,6 +164,11 @@ def test_parameters_of_a_chapter(corpus, tmp_path) -> None:
         runs.options(**known | {"profile": "slow"}, results_dir=None)
     with pytest.raises(ValueError, match="device is 'tpu'; expected auto, cpu or cuda"):
         runs.options(**known | {"device": "tpu"}, results_dir=None)
+    assert runs.options(**known, results_dir=None)["transcripts"] is None
+    assert runs.options(**known, results_dir=None, transcripts="asr")["transcripts"] == "asr"
+    for transcripts in (5, "", True):
+        with pytest.raises(ValueError, match=r"transcripts is .*; expected a name, as of transcripts/NAME\.tsv"):
+            runs.options(**known, results_dir=None, transcripts=transcripts)
 
 
 @pytest.mark.parametrize(
@@ -558,6 +563,34 @@ def test_systems_whose_transcripts_are_missing_are_left_out(corpus, made_up, tmp
     made = runs.run_all("yoon2018", corpus, ["tre", "tre-asr", "are"], **how)
     assert list(made) == ["tre", "are"] and "tre-asr is left out: " in caplog.text
     assert set(models.systems("yoon2018")) > set(made)
+    assert "Give transcripts=NAME to read others" in caplog.text
+
+
+def test_systems_on_recognised_text_read_the_transcripts_that_are_named(corpus, made_up, tmp_path) -> None:
+    how = {"folds": 1, "seeds": 1, "device": "cpu"}
+    usual = runs.plan("yoon2018", "tre", corpus, **how)
+    assert runs.plan("yoon2018", "tre", corpus, transcripts="heard", **how) == usual  # it reads what was said
+    with pytest.raises(FileNotFoundError, match="no transcripts 'heard'"):  # before anything is trained
+        runs.run_all("yoon2018", corpus, ["tre", "tre-asr"], transcripts="heard", **how)
+    path = tmp_path / "heard.tsv"
+    texts = {u.id: f"{u.text} indeed" for u in corpus}
+    path.write_text("id\ttext\n" + "".join(f"{id}\t{text}\n" for id, text in texts.items()))
+    how |= {"overrides": TINY | {"epochs": 1}, "variant": ""}
+    (run,) = runs.plan("yoon2018", "tre-asr", corpus, transcripts=path, **how)
+    assert run.variant.endswith(", on heard") and run.data == corpus.with_texts(texts).content
+    (record,) = make([run], corpus)
+    assert record.settings["transcripts"] == "heard"
+    assert record.word_errors == pytest.approx(len(corpus) / sum(len(u.text.split()) for u in corpus))
+    moved = path.rename(tmp_path / "corpus" / path.name)
+    assert runs.plan("yoon2018", "tre-asr", corpus, transcripts=str(moved), **how)[0].key == run.key
+
+
+def test_the_transcripts_that_a_paper_names_are_no_variant(synthetic) -> None:
+    how = {"folds": 1, "seeds": 1, "device": "cpu"}
+    usual = runs.plan("yoon2018", "tre-asr", synthetic, **how)
+    assert runs.plan("yoon2018", "tre-asr", synthetic, transcripts="asr-5.53", **how) == usual
+    (other,) = runs.plan("yoon2018", "tre-asr", synthetic, transcripts="asr-30", **how)
+    assert other.variant == "on asr-30" and other.key != usual[0].key
 
 
 # With a GPU
@@ -583,6 +616,7 @@ def test_all_the_way_from_waveforms_and_recognised_text(synthetic, tmp_path) -> 
     (record,) = runs.run("yoon2018", "mdrea-asr", synthetic, jobs=1, progress=False, results_dir=tmp_path, **how)
     assert record.synthetic
     assert record.settings["transcripts"] == "asr-5.53"
+    assert record.word_errors == pytest.approx(0.0553, abs=0.005)
     assert sum(record.sizes.values()) == len(synthetic)
     assert 0 < record.metrics["loss"] < 3
     assert [path.name for path in tmp_path.iterdir()] == ["synthetic"]

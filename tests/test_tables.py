@@ -1,4 +1,4 @@
-"""Tables of studies: what was measured, and p-values corrected for how many there are."""
+"""Tables of studies and of results: what was measured, p-values corrected for how many there are, what a run read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from serlib import tables
+from serlib.corpora import word_error_rate
+from serlib.results import Record
 
 
 def test_measured_is_the_value_with_its_interval_and_nothing_where_there_is_none() -> None:
@@ -45,3 +47,22 @@ def test_alignments_show_the_seed_that_the_criterion_chose() -> None:
         ("self-learning", "seeds"): "2 of 2",
     }
     assert found.loc["far", ("game", "seeds")] == "–"
+
+
+def test_published_says_how_wrong_recognised_text_is(synthetic) -> None:
+    facts = {"corpus": "synthetic", "protocol": "random-folds", "profile": "quick", "fold": 0, "seed": 0, "key": "k"}
+    facts |= {"paper": "yoon2018", "synthetic": True, "history": [], "metrics": {"ua": 0.5, "wa": 0.5, "wap": 0.5}}
+    own = [Record(system="tre", **facts)]
+    assert "WER" not in tables.published(own).columns.get_level_values(1)
+    read = {"settings": {"transcripts": "asr-14.7"}}
+    told, older = Record(system="tre-asr", word_errors=0.4, **facts, **read), Record(system="tre-asr", **facts, **read)
+    lost = Record(system="tre-asr", **facts, settings={"transcripts": "gone"})
+    for record, corpus, expected in (
+        (told, synthetic, "40.0"),
+        (older, synthetic, tables.percent(word_error_rate(synthetic, "asr-14.7"))),
+        (older, None, "unknown"),
+        (lost, synthetic, "unknown"),
+    ):
+        table = tables.published([*own, record], corpus=corpus).xs("WER", axis=1, level=1)
+        assert table.loc["tre"].tolist() == ["", ""]
+        assert table.loc["tre-asr"].tolist() == [expected, "5.5"]
