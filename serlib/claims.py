@@ -86,17 +86,49 @@ def test(
     return table
 
 
+def scores(
+    records: Mapping[str, Sequence[Record]], corpus: Corpus, measure: str = "ua"
+) -> pd.DataFrame:
+    """Score systems with an interval over speakers and trainings, as `test` has it.
+
+    Args:
+        records: system to its records, with predictions.
+        corpus: what they are of; gives the speakers.
+        measure: of their task.
+
+    Returns:
+        a row per system with `estimate`, `low`, `high` (95 %) and numbers of `speakers`
+        and `trainings`.
+    """
+    rows = {}
+    for system, own in records.items():
+        of, sums, _ = tables.paired(own, own, measure)
+        clusters = _clusters(own, sums.index, corpus)
+        found = intervals.clustered_interval(of, sums.to_numpy(), *clusters.values())
+        counts = {name: len(set(one)) for name, one in clusters.items()}
+        rows[system] = found._asdict() | counts
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
+
+
 def _compared(
     a: list[Record], b: list[Record], claim: Claim, corpus: Corpus
 ) -> dict[str, object]:
     of, first, second = tables.paired(a, b, claim.measure, claim.ids)
-    folds = {(r.seed, id): r.fold for r in a for id in r.predictions.ids}
-    trainings = [f"{folds[place]} {place[0]}" for place in first.index]
-    speakers = [corpus[id].speaker for _, id in first.index]
+    clusters = _clusters(a, first.index, corpus)
     both = first.to_numpy(), second.to_numpy()
-    gap, p = intervals.clustered_difference(of, *both, speakers, trainings)
-    counts = {"speakers": len(set(speakers)), "trainings": len(set(trainings))}
-    return {"gap": gap, "p": p} | counts
+    gap, p = intervals.clustered_difference(of, *both, *clusters.values())
+    return {"gap": gap, "p": p} | {n: len(set(one)) for n, one in clusters.items()}
+
+
+def _clusters(
+    records: Sequence[Record], places: pd.Index, corpus: Corpus
+) -> dict[str, list[str]]:
+    """Speaker and training, a fold and a seed, of each seed and item."""
+    folds = {(r.seed, id): r.fold for r in records for id in r.predictions.ids}
+    return {
+        "speakers": [corpus[id].speaker for _, id in places],
+        "trainings": [f"{folds[place]} {place[0]}" for place in places],
+    }
 
 
 def _published(paper: str | None, claim: Claim) -> float:

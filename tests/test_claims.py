@@ -47,6 +47,17 @@ def test_a_claim_is_a_difference_over_speakers_and_trainings() -> None:
     np.testing.assert_allclose(tested["corrected"], np.minimum(1, 2 * tested["p"]))
 
 
+def test_scores_are_over_speakers_and_trainings_too() -> None:
+    own = {"good": records(0.9, seeds=2), "few": records(0.5, folds=2)}
+    table = claims.scores(own, CORPUS)
+    of, sums, _ = tables.paired(own["good"], own["good"])
+    people = [CORPUS[id].speaker for _, id in sums.index]
+    luck = [f"{list(CORPUS).index(id) % 5} {seed}" for seed, id in sums.index]
+    found = intervals.clustered_interval(of, sums.to_numpy(), people, luck)
+    assert table.loc["good", ["low", "high", "estimate", "speakers", "trainings"]].tolist() == [*found, 10, 10]
+    assert np.isnan(table.loc["few", "low"]) and table.loc["few", "trainings"] == 2
+
+
 def test_two_folds_tell_nothing_and_do_not_count_among_the_questions() -> None:
     own = {"good": records(0.9), "bad": records(0.5), "few": records(0.5, folds=2)}
     asked = {"good beats few": Claim("good", "few"), "good beats bad": Claim("good", "bad")}
