@@ -1,4 +1,4 @@
-"""The measurements of word vectors that pages show: what is missing, making it, checking it.
+"""The measurements that are no run of a system and that pages show: what is missing, making it, checking it.
 
     python workflow/studies.py status
     python workflow/studies.py make [NAME ...]
@@ -24,6 +24,7 @@ from joblib import delayed
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import alignment_studies
+import recognition_studies
 import spaces
 import word_studies
 from plan import Job, Row
@@ -34,7 +35,7 @@ from serlib.files import cache_folder, write_json
 from serlib.studies import Study
 
 RESULTS = spaces.ROOT / "results"
-STUDIES = word_studies.STUDIES | alignment_studies.STUDIES
+STUDIES = word_studies.STUDIES | alignment_studies.STUDIES | recognition_studies.STUDIES
 
 
 def missing() -> list[str]:

@@ -28,7 +28,7 @@ RATE = 16_000
 """Samples per second that the model was trained on."""
 
 SEED = 1
-"""Of the noise of half a bit that is added to each sample (`dither`)."""
+"""Of the noise of half a bit that is added to each sample."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class PocketSphinx:
             ) from error
 
 
-def recognise(waveform: np.ndarray) -> str:
+def recognise(waveform: np.ndarray, *, dither: bool = True) -> str:
     """Recognise one utterance.
 
     Nothing is left of the utterances before it: the mean of the cepstra is taken over the whole utterance (`full_utt`),
@@ -82,11 +82,12 @@ def recognise(waveform: np.ndarray) -> str:
 
     Args:
         waveform: (samples,) in [-1, 1] at `RATE`.
+        dither: add noise of half a bit, always the same; without it, a stretch of zeros is heard as a word.
 
     Returns:
         words in lower case; none if there is no speech.
     """
-    decoder = _decoder()
+    decoder = _decoder(dither)
     decoder.reinit_feat()
     decoder.start_utt()
     decoder.process_raw(np.round(waveform * 32767).astype("<i2").tobytes(), full_utt=True)
@@ -96,11 +97,11 @@ def recognise(waveform: np.ndarray) -> str:
 
 
 @cache
-def _decoder() -> Decoder:
+def _decoder(dither: bool) -> Decoder:
     """The decoder of this process, which takes a third of a second to load."""
     from pocketsphinx import Decoder  # only here: the other engine works without
 
-    return Decoder(loglevel="FATAL", dither=True, seed=SEED)
+    return Decoder(loglevel="FATAL", dither=dither, seed=SEED)
 
 
 def _hear(batch: Sequence[Utterance]) -> Heard:
