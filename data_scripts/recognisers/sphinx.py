@@ -78,8 +78,8 @@ def recognise(waveform: np.ndarray, *, dither: bool = False) -> str:
     """Recognise one utterance.
 
     Nothing is left of the utterances before it: the mean of the cepstra is taken over the whole utterance (`full_utt`),
-    and the estimate of the noise starts anew (`reinit_feat`). The sound is taken at its own level and without dither, as
-    study `recognition-settings` found best. Zeros alone, which PocketSphinx takes for a word, are silence.
+    and the estimate of the noise starts anew (`reinit_feat`). The sound is taken at its own level and without dither (study
+    `recognition-settings`). Zeros alone, which PocketSphinx takes for a word, are silence.
 
     Args:
         waveform: (samples,) in [-1, 1] at `RATE`.
