@@ -21,7 +21,7 @@ from serlib.corpora.corpus import Corpus
 from serlib.features import read_waveform
 from serlib.files import cache_folder
 
-EVERY = {"ravdess": 1, "synthetic": 10}
+EVERY = {"ravdess": 1, "synthetic": 50}
 """Of how many utterances one is recognised, in the order of their names."""
 
 CHOSEN_ON = ("Actor_01", "Actor_02")
@@ -34,7 +34,7 @@ WAYS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], bool]] = {
     "as it comes": (lambda sound: sound, False),
     "dithered": (lambda sound: sound, True),
     "peak at 0.5": (lambda sound: sound * (LOUD / max(np.abs(sound).max(), 1e-9)), False),
-    "0.25 s of silence around": (lambda sound: np.concatenate([SILENCE, sound, SILENCE]), True),
+    "dithered, 0.25 s of silence around": (lambda sound: np.concatenate([SILENCE, sound, SILENCE]), True),
 }
 """What may be done to a sound before it is recognised, and whether the recogniser dithers."""
 
@@ -46,11 +46,8 @@ def _sample(name: str, every: int) -> Corpus:
 
 def _recognition(job: Job) -> list[Row]:
     corpus, engine = _sample(job["corpus"], job["every"]), sphinx.PocketSphinx()
-    out = (
-        cache_folder()
-        / f"{corpus.name}-asr"
-        / (f"pocketsphinx-{job['every']}.tsv" if job["every"] > 1 else "pocketsphinx.tsv")
-    )
+    part = f"-{job['every']}" if job["every"] > 1 else ""
+    out = cache_folder() / f"{corpus.name}-asr" / f"pocketsphinx{part}.tsv"
     if not out.is_file():
         transcribe(corpus, engine, out, progress=False)
     made = json.loads(out.with_name(f"{out.stem}.wer.json").read_text(encoding="utf-8"))

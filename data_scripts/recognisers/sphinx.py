@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 RATE = 16_000
 """Samples per second that the model was trained on."""
 
+DITHER = True
+"""Whether noise of half a bit is added to each sample. Without it PocketSphinx hears words in stretches of zeros, which
+are no silence to it; what it costs elsewhere, study `recognition-settings` measures.
+"""
+
 SEED = 1
-"""Of the noise of half a bit that is added to each sample."""
+"""Of that noise."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,12 @@ class PocketSphinx:
             ImportError: if PocketSphinx is not installed.
         """
         try:
-            return {"engine": "pocketsphinx", "version": version("pocketsphinx"), "model": "en-us"}
+            found = version("pocketsphinx")
         except ImportError as error:
             raise ImportError(
                 'PocketSphinx is not installed: pip install "serlib[speech]", or pip install pocketsphinx'
             ) from error
+        return {"engine": "pocketsphinx", "version": found, "model": "en-us", "dither": DITHER}
 
     def hear(self, batches: Sequence[Sequence[Utterance]]) -> Iterator[Heard]:
         """Recognise batches, as many at a time as there are jobs.
@@ -74,12 +80,11 @@ class PocketSphinx:
             ) from error
 
 
-def recognise(waveform: np.ndarray, *, dither: bool = False) -> str:
+def recognise(waveform: np.ndarray, *, dither: bool = DITHER) -> str:
     """Recognise one utterance.
 
     Nothing is left of the utterances before it: the mean of the cepstra is taken over the whole utterance (`full_utt`),
-    and the estimate of the noise starts anew (`reinit_feat`). The sound is taken at its own level and without dither (study
-    `recognition-settings`). Zeros alone, which PocketSphinx takes for a word, are silence.
+    and the estimate of the noise starts anew (`reinit_feat`). The sound is taken at its own level.
 
     Args:
         waveform: (samples,) in [-1, 1] at `RATE`.
@@ -89,8 +94,6 @@ def recognise(waveform: np.ndarray, *, dither: bool = False) -> str:
         words in lower case; none if there is no speech.
     """
     samples = np.round(waveform * 32767).astype("<i2")
-    if not samples.any():
-        return ""
     decoder = _decoder(dither)
     decoder.reinit_feat()
     decoder.start_utt()
