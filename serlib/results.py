@@ -36,7 +36,7 @@ MARKER = "replayed.txt"
 they are used although other code made them, see `serlib.runs.make`.
 """
 
-OTHERS = {"spaces", "studies"}
+OTHERS = {"spaces", "studies", "transcripts"}
 """Folders of results that hold no records of runs."""
 
 SEAL = "digest"

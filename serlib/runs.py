@@ -246,10 +246,8 @@ def plan(
     changes = variant_of(paper, system, variant), overrides
     settings = settings_of(chosen, profile, *changes)
     variant = variant or _named(overrides)
-    if transcripts is not None and chosen.settings[profile].transcripts is not None:
-        if str(transcripts) != settings.transcripts:
-            told = f"on {heard.name_of(transcripts)}"
-            variant = ", ".join(filter(None, [variant, told]))
+    if reads_otherwise(chosen, profile, transcripts):
+        variant = variant_on(variant, transcripts)
         settings = replace(settings, transcripts=transcripts)
     find_device(device)
     protocol = protocol or chosen.protocol
@@ -555,6 +553,26 @@ def described(
     unused = {name for name in ADDED if told[name] == usual[name]}
     unused |= {"folds", "seeds"}
     return results.plain({k: v for k, v in told.items() if k not in unused})
+
+
+def reads_otherwise(
+    system: System, profile: str, transcripts: str | Path | None
+) -> bool:
+    """Whether a system reads recognised text, and other than its paper's module names,
+    if it is told to read these transcripts.
+    """
+    usual = system.settings[profile].transcripts
+    return None not in (usual, transcripts) and str(transcripts) != usual
+
+
+def variant_on(variant: str, transcripts: str | Path) -> str:
+    """Return what a variant is called if its system reads other transcripts.
+
+    Example:
+        >>> variant_on("", "transcripts/asr.tsv")
+        'on asr'
+    """
+    return ", ".join(filter(None, [variant, f"on {heard.name_of(transcripts)}"]))
 
 
 def choose(

@@ -50,12 +50,30 @@ def test_every_entry_of_the_list_names_what_there_is() -> None:
     for entry in yaml.safe_load(records.LIST.read_text(encoding="utf-8")):
         assert entry.keys() <= {
             *("paper", "systems", "variants", "corpus", "protocol", "profile", "folds", "seeds", "weights"),
+            "transcripts",
         }
         for system, variant in records._systems(entry):
             settings = runs.settings_of(models.systems(entry["paper"])[system], entry.get("profile", "quick"))
             assert runs.variant_of(entry["paper"], system, variant) is not None
             for several in ("folds", "seeds"):
                 runs.choose(several, entry.get(several), getattr(settings, several))
+
+
+def test_a_run_on_transcripts_that_come_with_the_records_is_listed(synthetic, tmp_path, monkeypatch) -> None:
+    entry = {"paper": "yoon2018", "systems": ["tre", "tre-asr"], "folds": [0], "seeds": 1, "transcripts": "heard"}
+    (tmp_path / "runs.yml").write_text(yaml.safe_dump([entry]))
+    monkeypatch.setattr(records, "LIST", tmp_path / "runs.yml")
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    monkeypatch.setattr(corpora, "load", lambda name, **_: synthetic)
+    table = tmp_path / "transcripts" / "synthetic" / "heard.tsv"
+    table.parent.mkdir(parents=True)
+    table.write_text("id\ttext\n" + "".join(f"{u.id}\twell\n" for u in synthetic))
+    (tmp_path / "transcripts" / "synthetic" / "heard.wer.json").write_text("{}")
+    wanted, _ = records.listed()
+    groups = [one.group for one in wanted]
+    assert [Path(one).name for one in groups] == ["tre", "tre-asr+on-heard"]
+    assert [one.run for one in records.listed(groups[1])[0]] == [wanted[1].run]
+    assert results.read(tmp_path) == []  # a table of transcripts is no record
 
 
 def test_each_system_has_a_record_on_its_synthetic_corpus() -> None:

@@ -81,6 +81,8 @@ def listed(group: str | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
     for entry in yaml.safe_load(LIST.read_text(encoding="utf-8")):
         name = entry.pop("corpus", "synthetic")
         entry |= {"protocol": entry.get("protocol"), "profile": entry.get("profile", "quick")}
+        if "transcripts" in entry:
+            entry["transcripts"] = RESULTS / "transcripts" / name / f"{entry['transcripts']}.tsv"
         chosen = [one for one in _systems(entry) if group in (None, str(_group(name, entry, *one)))]
         if chosen and name not in there:
             try:
@@ -97,7 +99,10 @@ def listed(group: str | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
 
 
 def _group(corpus: str, entry: dict, system: str, variant: str) -> Path:
-    protocol = entry["protocol"] or models.systems(entry["paper"])[system].protocol
+    chosen, transcripts = models.systems(entry["paper"])[system], entry.get("transcripts")
+    if runs.reads_otherwise(chosen, entry["profile"], transcripts):
+        variant = runs.variant_on(variant, transcripts)
+    protocol = entry["protocol"] or chosen.protocol
     return results.group(corpus, entry["paper"], protocol, entry["profile"], system, variant)
 
 
@@ -112,7 +117,7 @@ def _systems(entry: dict) -> list[tuple[str, str]]:
 
 
 def _rest(entry: dict) -> dict:
-    return {name: entry[name] for name in ("protocol", "profile", "folds", "seeds") if name in entry}
+    return {name: entry[name] for name in ("protocol", "profile", "folds", "seeds", "transcripts") if name in entry}
 
 
 def missing(wanted: Sequence[Listed], folder: Path | None = None) -> list[Listed]:
