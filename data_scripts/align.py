@@ -9,7 +9,6 @@ systems that look at words: xu2019, shen2020. The files are like IEMOCAP's (`.wd
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -256,25 +255,30 @@ def segment_file(heading: str, rows: Sequence[tuple[str, Span]]) -> str:
     return "\n".join([*lines, f" Total score:   {sum(span.score for _, span in rows):10d}", ""])
 
 
-def pronounce(words: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Pronounce words by the rules of espeak-ng, in phones of the model.
+def pronounce(words: Sequence[str]) -> dict[str, str]:
+    """Return the phones of words by the rules of espeak-ng, without the words that have sounds English does not have.
 
-    Returns:
-        word to phones, without the words for which it has none; and what to say of those, empty if there is none.
+    Raises:
+        RuntimeError: if espeak-ng is not installed.
     """
-    from data_scripts.synthetic.voice import Synthesiser, arpabet  # only here: few corpora need it
+    from data_scripts.synthetic.voice import Synthesiser, arpabet  # only here: it comes with an extra
+
+    found = {}
+    for word, symbols in Synthesiser().pronounce(words).items():
+        with suppress(RuntimeError):  # a sound of another language
+            if phones := [CMU.get(phone, phone) for phone in map(arpabet, symbols)]:
+                found[word] = " ".join(phones)
+    return found
+
+
+def _synthesiser() -> str | None:
+    """The version of espeak-ng; None if it is not installed."""
+    from data_scripts.synthetic.voice import Synthesiser
 
     try:
-        spoken = Synthesiser().pronounce(words)
-    except RuntimeError as error:
-        return {}, str(error).replace("the synthetic corpus is spoken by", "they would be pronounced by")
-    found = {}
-    for word, symbols in spoken.items():
-        with suppress(RuntimeError):  # a sound that English does not have
-            phones = [CMU.get(phone, phone) for phone in map(arpabet, symbols)]
-            if phones:
-                found[word] = " ".join(phones)
-    return found, "" if len(found) == len(words) else "espeak-ng has no English sounds for them"
+        return Synthesiser().version()
+    except RuntimeError:
+        return None
 
 
 def align_corpus(corpus: Corpus, out: str | Path, *, jobs: int = 1, progress: bool = True) -> dict[str, Any]:
@@ -308,16 +312,18 @@ def align_corpus(corpus: Corpus, out: str | Path, *, jobs: int = 1, progress: bo
     texts = {u.id: spoken_words(u.text) for u in corpus.utterances}
     counts = Counter(word for words in texts.values() for word in words)
     foreign = sorted(word for word in counts if _decoder(0).lookup_word(word) is None)
-    pronunciations, lacking = pronounce(foreign) if foreign else ({}, "")
+    rules = _synthesiser()
+    pronunciations = pronounce(foreign) if foreign and rules else {}
     left_out = {word: counts[word] for word in foreign if word not in pronunciations}
     if left_out:
+        why = "espeak-ng has no English sounds for them" if rules else "pip install espeakng-loader to pronounce them"
         log.warning(
-            "%s words that the dictionary lacks are left out %s times, such as %r: %s",
-            *(f"{len(left_out):,}", f"{sum(left_out.values()):,}", max(left_out, key=counts.__getitem__), lacking),
+            "%s words that the dictionary lacks are left out, %s times, most often %r: %s",
+            *(f"{len(left_out):,}", f"{sum(left_out.values()):,}", max(left_out, key=counts.__getitem__), why),
         )
     texts = {id: [word for word in words if word not in left_out] for id, words in texts.items()}
     settings = {"program": VERSION, "engine": f"pocketsphinx {version('pocketsphinx')}", "model": "en-us"}
-    settings |= {"corpus": corpus.name, "pronounced": _digest(pronunciations)}
+    settings |= {"espeak-ng": rules, "corpus": corpus.name}
     with files.locked(out / REPORT):
         _begin(out, settings)
         left = [u for u in corpus.utterances if not _there(out, u, texts[u.id])]
@@ -342,10 +348,6 @@ def align_corpus(corpus: Corpus, out: str | Path, *, jobs: int = 1, progress: bo
         id, why = next(iter(failures.items()))
         raise ValueError(f"none of the {len(corpus)} utterances can be aligned; the first, {id}: {why}")
     return report
-
-
-def _digest(pronunciations: Mapping[str, str]) -> str:
-    return hashlib.blake2b(json.dumps(pronunciations, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _begin(out: Path, settings: Mapping[str, Any]) -> None:
@@ -411,14 +413,19 @@ def _align_all(
         needed = {word for one in words.values() for word in one}
         tasks.append((batch, words, {word: p for word, p in pronunciations.items() if word in needed}, out))
     done: dict[str, int | str] = {}
-    speech = round(1000 * sum(u.duration for u in corpus.utterances))
-    before = speech - round(1000 * sum(u.duration for u in left))
-    with bar(progress, desc="Aligning", total=speech, initial=before, unit=" s of speech", unit_scale=0.001) as shown:
+    speech, after = _milliseconds(corpus.utterances), _milliseconds(left)
+    with bar(
+        progress, desc="Aligning", total=speech, initial=speech - after, unit=" s of speech", unit_scale=0.001
+    ) as shown:
         for found in _spread(tasks, jobs):
             done |= found
-            shown.update(round(1000 * sum(corpus[id].duration for id in found)))
+            shown.update(_milliseconds(corpus[id] for id in found))
             shown.set_postfix(failures=sum(isinstance(one, str) for one in done.values()))
     return done
+
+
+def _milliseconds(utterances: Iterable[Utterance]) -> int:
+    return sum(round(1000 * u.duration) for u in utterances)
 
 
 def _spread(tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[dict[str, int | str]]:

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import alignment_studies
 import recognition_studies
 import spaces
+import speech_studies
 import word_studies
 from plan import Job, Row
 
@@ -35,7 +36,7 @@ from serlib.files import cache_folder, write_json
 from serlib.studies import Study
 
 RESULTS = spaces.ROOT / "results"
-STUDIES = word_studies.STUDIES | alignment_studies.STUDIES | recognition_studies.STUDIES
+STUDIES = word_studies.STUDIES | alignment_studies.STUDIES | speech_studies.STUDIES | recognition_studies.STUDIES
 
 
 def missing() -> list[str]:
