@@ -52,6 +52,9 @@ BEAMS = ({"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}, {"beam": 0.0, "pbeam
 """How unlikely a path may be, beside the best one at the same time, to be followed any further: first much less likely
 than PocketSphinx allows by itself (1e-48), then none is given up."""
 
+DOUBTFUL = 0.2
+"""Share of a sound's energy outside its words from which on its alignment is doubtful: shouts and sobs mislead."""
+
 SHORTEST_PHONE = 3  # frames: a state each
 
 PEAK = 0.9
@@ -176,6 +179,13 @@ def _pocketsphinx() -> Any:
     return pocketsphinx
 
 
+@cache
+def _dictionary() -> frozenset[str]:
+    """The words of the model's dictionary, whatever a decoder has been taught."""
+    path = Path(_pocketsphinx().get_model_path("en-us/cmudict-en-us.dict"))
+    return frozenset(line.partition(" ")[0] for line in path.read_text(encoding="utf-8").splitlines())
+
+
 def _teach(decoder: Decoder, words: Sequence[str], pronunciations: Mapping[str, str]) -> None:
     """Add words to a decoder's dictionary."""
     for word in words:
@@ -227,6 +237,14 @@ def _label(name: str, first: bool, last: bool) -> str:
 
 def _span(label: str, entry: AlignmentEntry) -> tuple[str, int, int, int]:
     return label, entry.start, entry.start + entry.duration - 1, entry.score << SCORE_SHIFT
+
+
+def outside(waveform: np.ndarray, words: Sequence[Word]) -> float:
+    """Return the share of a waveform's energy that is not in its words."""
+    ends = [160 * at for word in words if word.spoken for at in (word.first, word.last + 1)]
+    energy = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
+    at = energy[np.minimum(ends, len(waveform))]
+    return float(1 - (at[1::2] - at[::2]).sum() / energy[-1])
 
 
 def word_file(words: Sequence[Word]) -> str:
@@ -294,8 +312,10 @@ def align_corpus(corpus: Corpus, out: str | Path, *, jobs: int = 1, progress: bo
         progress: show a progress bar.
 
     Returns:
-        what is in `alignment.json`: settings, how many utterances are aligned and with which beams, `failures` (id to
-        reason), `pronounced` (word to phones and how often), `left_out` (word to how often).
+        what is in `alignment.json`: settings, how many utterances are aligned, `failures` (id to reason), `unpruned`
+        (utterances that only a search without pruning could align), `doubtful` (utterance to the share of its energy
+        that is outside its words, if that is 20 % or more), `pronounced` (word to phones and how often), `left_out`
+        (word to how often).
 
     Raises:
         ValueError: if the corpus has recordings, if what is there is of other settings or words, or if no utterance can
@@ -311,7 +331,7 @@ def align_corpus(corpus: Corpus, out: str | Path, *, jobs: int = 1, progress: bo
     _pocketsphinx()
     texts = {u.id: spoken_words(u.text) for u in corpus.utterances}
     counts = Counter(word for words in texts.values() for word in words)
-    foreign = sorted(word for word in counts if _decoder(0).lookup_word(word) is None)
+    foreign = sorted(counts.keys() - _dictionary())
     rules = _synthesiser()
     pronunciations = pronounce(foreign) if foreign and rules else {}
     left_out = {word: counts[word] for word in foreign if word not in pronunciations}
@@ -325,21 +345,19 @@ def align_corpus(corpus: Corpus, out: str | Path, *, jobs: int = 1, progress: bo
     settings = {"program": VERSION, "engine": f"pocketsphinx {version('pocketsphinx')}", "model": "en-us"}
     settings |= {"espeak-ng": rules, "corpus": corpus.name}
     with files.locked(out / REPORT):
-        _begin(out, settings)
+        notes = _begin(out, settings)
         left = [u for u in corpus.utterances if not _there(out, u, texts[u.id])]
-        found = _align_all(corpus, left, texts, pronunciations, out, jobs, progress)
-        failures = {id: one for id, one in sorted(found.items()) if isinstance(one, str)}
-        beams = Counter(one for one in found.values() if isinstance(one, int))
+        failures = _align_all(corpus, left, texts, pronunciations, out, jobs, progress, notes)
         report = {
             "settings": settings,
             "utterances": len(corpus),
             "aligned": len(corpus) - len(failures),
             "of these before": len(corpus) - len(left),
-            "without pruning": beams[1],
             "seconds of speech": round(sum(u.duration for u in left), 2),
             "seconds": round(time.monotonic() - start, 2),
             "jobs": jobs,
-            "failures": failures,
+            "failures": dict(sorted(failures.items())),
+            **notes,
             "pronounced": {w: {"phones": phones, "times": counts[w]} for w, phones in pronunciations.items()},
             "left_out": left_out,
         }
@@ -350,8 +368,12 @@ def align_corpus(corpus: Corpus, out: str | Path, *, jobs: int = 1, progress: bo
     return report
 
 
-def _begin(out: Path, settings: Mapping[str, Any]) -> None:
-    """Note how the files of a folder are made, or raise an error if they are made otherwise."""
+def _begin(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Note how the files of a folder are made, or raise an error if they are made otherwise.
+
+    Returns:
+        what is known of the files that are there: `unpruned` and `doubtful`.
+    """
     path = out / REPORT
     if not path.is_file():
         strange = next((p for suffix in SUFFIXES.values() for p in out.rglob(f"*{suffix}")), None)
@@ -359,10 +381,12 @@ def _begin(out: Path, settings: Mapping[str, Any]) -> None:
             raise FileExistsError(
                 f"{strange}: an alignment of another program, there is no {path}; choose another --out"
             )
-        files.write_json(path, {"settings": settings})
-        return
+        notes = {"unpruned": [], "doubtful": {}}
+        files.write_json(path, {"settings": settings, **notes})
+        return notes
     try:
-        begun = dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
+        found = json.loads(path.read_text(encoding="utf-8"))
+        begun, notes = dict(found["settings"]), {"unpruned": [*found["unpruned"]], "doubtful": {**found["doubtful"]}}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: expected what an earlier run has done, found a damaged file; remove {out}"
@@ -372,6 +396,7 @@ def _begin(out: Path, settings: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{path}: begun with {name} {begun.get(name)!r}, not {value!r}; remove {out}, or choose another --out"
             )
+    return notes
 
 
 def _paths(out: Path, u: Utterance) -> dict[str, Path]:
@@ -404,31 +429,38 @@ def _align_all(
     out: Path,
     jobs: int,
     progress: bool,
-) -> dict[str, int | str]:
-    """Align utterances in processes; return of each the beams that did it, or why none did."""
-    batches = [left[at : at + BATCH] for at in range(0, len(left), BATCH)]
+    notes: dict[str, Any],
+) -> dict[str, str]:
+    """Align utterances in processes, and add to the notes; return why some could not be aligned."""
     tasks = []
-    for batch in batches:
-        words = {u.id: texts[u.id] for u in batch}
-        needed = {word for one in words.values() for word in one}
-        tasks.append((batch, words, {word: p for word, p in pronunciations.items() if word in needed}, out))
-    done: dict[str, int | str] = {}
+    for at in range(0, len(left), BATCH):
+        batch = left[at : at + BATCH]
+        needed = {word for u in batch for word in texts[u.id]} & pronunciations.keys()
+        told = {u.id: texts[u.id] for u in batch}, {word: pronunciations[word] for word in needed}
+        tasks.append((batch, *told, out))
+    settings = json.loads((out / REPORT).read_text(encoding="utf-8"))["settings"]
     speech, after = _milliseconds(corpus.utterances), _milliseconds(left)
+    failures: dict[str, str] = {}
     with bar(
         progress, desc="Aligning", total=speech, initial=speech - after, unit=" s of speech", unit_scale=0.001
     ) as shown:
-        for found in _spread(tasks, jobs):
-            done |= found
-            shown.update(_milliseconds(corpus[id] for id in found))
-            shown.set_postfix(failures=sum(isinstance(one, str) for one in done.values()))
-    return done
+        for done in _spread(tasks, jobs):
+            failures |= {id: one for id, one in done.items() if isinstance(one, str)}
+            aligned = {id: one for id, one in done.items() if not isinstance(one, str)}
+            notes["unpruned"] = sorted({*notes["unpruned"]} | {id for id, (beams, _) in aligned.items() if beams})
+            doubtful = {id: round(share, 3) for id, (_, share) in aligned.items() if share >= DOUBTFUL}
+            notes["doubtful"] = dict(sorted((notes["doubtful"] | doubtful).items()))
+            files.write_json(out / REPORT, {"settings": settings, **notes})
+            shown.set_postfix(failures=len(failures), refresh=False)
+            shown.update(_milliseconds(corpus[id] for id in done))
+    return failures
 
 
 def _milliseconds(utterances: Iterable[Utterance]) -> int:
     return sum(round(1000 * u.duration) for u in utterances)
 
 
-def _spread(tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[dict[str, int | str]]:
+def _spread(tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[dict[str, tuple[int, float] | str]]:
     if jobs == 1 or len(tasks) < 2:
         yield from (_align_batch(*task) for task in tasks)
         return
@@ -441,7 +473,7 @@ def _spread(tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[dict[str, i
         ) from error
 
 
-def _elsewhere(*task: Any) -> dict[str, int | str]:
+def _elsewhere(*task: Any) -> dict[str, tuple[int, float] | str]:
     """Align in another process, by the module and not by a copy of it: that would load a decoder for each batch."""
     from data_scripts import align as here
 
@@ -450,18 +482,19 @@ def _elsewhere(*task: Any) -> dict[str, int | str]:
 
 def _align_batch(
     batch: Sequence[Utterance], texts: Mapping[str, Sequence[str]], pronunciations: Mapping[str, str], out: Path
-) -> dict[str, int | str]:
-    done: dict[str, int | str] = {}
+) -> dict[str, tuple[int, float] | str]:
+    done: dict[str, tuple[int, float] | str] = {}
     for u in batch:
         try:
-            words, beams = align(read_waveform(u.audio, RATE), texts[u.id], pronunciations)
+            waveform = read_waveform(u.audio, RATE)
+            words, beams = align(waveform, texts[u.id], pronunciations)
         except (OSError, ValueError) as error:
             done[u.id] = str(error)
             continue
         paths = _paths(out, u)
         files.write_text(paths["phones"], phone_file(words))
         files.write_text(paths["words"], word_file(words))  # last: both are there, or it is done again
-        done[u.id] = beams
+        done[u.id] = beams, outside(waveform, words)
     return done
 
 
@@ -498,9 +531,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _tell(report: Mapping[str, Any], out: Path) -> None:
     made = report["aligned"] - report["of these before"]
     log.info(
-        "%s of %s utterances are aligned, %s of them now (%s after a search without pruning), in %.0f s",
-        *(f"{report['aligned']:,}", f"{report['utterances']:,}", f"{made:,}", f"{report['without pruning']:,}"),
-        report["seconds"],
+        "%s of %s utterances are aligned, %s of them now, in %.0f s; %s needed a search without pruning, %s are "
+        "doubtful: at least %.0f %% of their energy is outside their words",
+        *(f"{report['aligned']:,}", f"{report['utterances']:,}", f"{made:,}", report["seconds"]),
+        *(f"{len(report['unpruned']):,}", f"{len(report['doubtful']):,}", 100 * DOUBTFUL),
     )
     for id, why in list(report["failures"].items())[:5]:
         log.info("not aligned: %s: %s", id, why)

@@ -24,7 +24,7 @@ from serlib.corpora import load, with_alignments
 from serlib.corpora.corpus import Corpus, Segment, Utterance
 from serlib.files import cache_folder
 
-SAMPLE, AGAIN = 100, 10
+SAMPLE, AGAIN = 40, 10
 """Utterances of a voice that are aligned, and in a replay."""
 
 COSTLY = {"xu2019": "hard", "shen2020": "wise"}
@@ -53,9 +53,9 @@ def _voices() -> list[Job]:
 
 
 def _sample(voice: str, size: int) -> list[str]:
-    """Utterances of a voice, evenly over its dialogues."""
+    """Utterances of a voice, drawn at random: a smaller sample is part of a larger one."""
     ids = [u.id for u in _synthetic().utterances if u.speaker == voice]
-    return [ids[at] for at in np.linspace(0, len(ids) - 1, size).round().astype(int)]
+    return [ids[at] for at in np.random.default_rng(0).permutation(len(ids))[:size]]
 
 
 def _errors(job: Job) -> list[Row]:

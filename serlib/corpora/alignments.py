@@ -67,7 +67,7 @@ def read_alignment(path: Path, duration: float = math.inf) -> tuple[Segment, ...
             f"line {lines[-1][0]}: expected 'Total score: ...' at the end, found"
             f" {' '.join(lines[-1][1])!r}"
         )
-    words = path.suffix == ".wdseg"
+    words = path.suffix.lower() == ".wdseg"
     segments = []
     previous = -1
     for number, fields in lines[1:-1]:
