@@ -10,7 +10,7 @@ import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,31 @@ class Source:
         if kind not in self._kept or self._kept[kind][0] != settings:
             self._kept[kind] = settings, make()
         return self._kept[kind][1]
+
+
+class Joined(Source):
+    """Two corpora as one: to learn from one and be tested on the other, by a split of
+    items of both. Features come from the cache of each.
+
+    Raises:
+        ValueError: if both have an item of the same name.
+    """
+
+    def __init__(self, first: Source, second: Source):
+        items = [*first.corpus, *second.corpus]
+        if len({one.id for one in items}) < len(items):
+            raise ValueError(
+                f"{first.corpus.name} and {second.corpus.name} have items of the same"
+                " name; expected different ones, to tell them apart"
+            )
+        name = f"{first.corpus.name} and {second.corpus.name}"
+        super().__init__(replace(first.corpus, name=name, utterances=items))
+        self.parts = first, second
+
+    def table(self, feature: str) -> Mapping[str, np.ndarray]:
+        """Return a feature of every item of both."""
+        first, second = (dict(part.table(feature)) for part in self.parts)
+        return first | second
 
 
 class Input(ABC):

@@ -33,6 +33,9 @@ import yaml
 from joblib import cpu_count, delayed
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data_scripts.align import REPORT, align_corpus
 from serlib import corpora, models, parallel, provenance, results, runs, training
 from serlib.corpora.corpus import Corpus
 from serlib.determinism import reproducible
@@ -86,7 +89,7 @@ def listed(group: str | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
         chosen = [one for one in _systems(entry) if group in (None, str(_group(name, entry, *one)))]
         if chosen and name not in there:
             try:
-                there[name] = corpora.load(name, progress=sys.stderr.isatty()).four_class()
+                there[name] = with_words(corpora.load(name, progress=sys.stderr.isatty()).four_class())
             except FileNotFoundError as error:
                 print(f"its listed runs are left out: {error}", file=sys.stderr)
                 there[name] = None
@@ -96,6 +99,17 @@ def listed(group: str | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
                 before = place in found and found[place].weights
                 found[place] = Listed(replace(run, device="cpu"), before or entry.get("weights", False))
     return list(found.values()), {name: corpus for name, corpus in there.items() if corpus is not None}
+
+
+def with_words(corpus: Corpus) -> Corpus:
+    """Return a corpus that comes without words and phones with those that PocketSphinx finds, once for all (a minute
+    for RAVDESS)."""
+    if corpus.recordings or any(u.words for u in corpus.utterances):
+        return corpus
+    folder = cache_folder() / "aligned" / corpus.name
+    if not (folder / REPORT).is_file():
+        align_corpus(corpus, folder, jobs=cpu_count(), progress=sys.stderr.isatty())
+    return corpora.with_alignments(corpus, folder)
 
 
 def _group(corpus: str, entry: dict, system: str, variant: str) -> Path:

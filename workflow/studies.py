@@ -23,6 +23,7 @@ from joblib import delayed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import across_studies
 import alignment_studies
 import recognition_studies
 import spaces
@@ -36,7 +37,8 @@ from serlib.files import cache_folder, write_json
 from serlib.studies import Study
 
 RESULTS = spaces.ROOT / "results"
-STUDIES = word_studies.STUDIES | alignment_studies.STUDIES | speech_studies.STUDIES | recognition_studies.STUDIES
+MODULES = (word_studies, alignment_studies, speech_studies, recognition_studies, across_studies)
+STUDIES = {name: plan for module in MODULES for name, plan in module.STUDIES.items()}
 
 
 def missing() -> list[str]:
