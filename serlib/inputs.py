@@ -252,6 +252,11 @@ class Words(Vectored):
                 " corpus"
             )
         tokens, vectors = source.tokens(), self.find(source, settings)
+        if not any(tokens.values()):
+            raise ValueError(
+                f"{source.corpus.root}: this system reads, but no utterance has a text;"
+                " give transcripts, or take a system that listens only"
+            )
         known = [tokens[id] for id in train]
         if vectors == WORD2VEC:
             vectors = word2vec.train_word2vec(known, settings.model["embedding"])

@@ -105,6 +105,7 @@ def leave_one_session_out(corpus: Corpus, seed: int = 0) -> list[Split]:
         ValueError: if the corpus has a single session, a speaker is in two, or there
             are too few dialogues to tune on.
     """
+    _check_known(corpus, "leave-one-session-out", "session")
     sessions = _groups(corpus, lambda u: u.session)
     if len(sessions) < 2:
         raise ValueError(
@@ -113,7 +114,7 @@ def leave_one_session_out(corpus: Corpus, seed: int = 0) -> list[Split]:
             " leave-speakers-out"
         )
     for speaker, theirs in _groups(corpus, lambda u: u.speaker).items():
-        if len({u.session for u in theirs}) > 1:
+        if speaker and len({u.session for u in theirs}) > 1:
             raise ValueError(
                 "leave-one-session-out needs speakers that are in one session each; in"
                 f" {_name(corpus)} {speaker} is in {len({u.session for u in theirs})}."
@@ -140,6 +141,7 @@ def leave_one_speaker_out(corpus: Corpus, seed: int = 0) -> list[Split]:
         ValueError: if the corpus has a single speaker, or there are too few dialogues
             to tune on.
     """
+    _check_known(corpus, "leave-one-speaker-out", "speaker")
     speakers = _groups(corpus, lambda u: u.speaker)
     if len(speakers) < 2:
         raise ValueError(
@@ -169,6 +171,7 @@ def leave_speakers_out(corpus: Corpus, seed: int = 0) -> list[Split]:
         ValueError: if there are fewer than five speakers, or too few dialogues to tune
             on.
     """
+    _check_known(corpus, "leave-speakers-out", "speaker")
     speakers = _groups(corpus, lambda u: u.speaker)
     if len(speakers) < FOLDS:
         raise ValueError(
@@ -229,26 +232,26 @@ def partitions(corpus: Corpus, seed: int = 0) -> list[Split]:
     """The published partitions: train on `train`, tune on `devel`, test on `test`, as
     the AVEC challenges have it, whose data tzirakis2021 takes.
 
-    Nobody is in two of them. The labels of `test` are often withheld; where they are,
-    the last fifth of the training recordings tunes and `devel` is tested, so that what
-    is tested has not chosen when to stop. A recording without labels is in no part.
+    Nobody is in two of them there; elsewhere `describe` tells. The labels of `test` are
+    often withheld; where they are, the last fifth of the training recordings tunes and
+    `devel` is tested, so that what is tested has not chosen when to stop. A recording
+    without labels is in no part, nor is an utterance without a partition. Where
+    utterances have only two of the parts, `train` and another to test on, the
+    development set is drawn from `train` as in `leave_one_session_out`.
 
     Args:
-        corpus: of recordings, whose partitions are known.
-        seed: not looked at; nothing is drawn.
+        corpus: whose partitions are known.
+        seed: of a development set that is drawn.
 
     Returns:
         a single split.
 
     Raises:
-        ValueError: if the corpus has no partitions, or too few recordings with labels
-            in `train` or `devel`.
+        ValueError: if the corpus has no partitions, or too few recordings with labels,
+            or utterances, in `train` or `devel`.
     """
-    if not corpus.recordings:
-        raise ValueError(
-            "partitions needs recordings, whose partition is published;"
-            f" {_name(corpus)} has none. Try random-folds"
-        )
+    if corpus.utterances:
+        return _of_utterances(corpus, seed)
     labelled = [one for one in corpus.recordings if one.labels is not None]
     train, devel, test = (
         [one.id for one in labelled if one.partition == part]
@@ -263,6 +266,24 @@ def partitions(corpus: Corpus, seed: int = 0) -> list[Split]:
         cut = max(1, len(train) // FOLDS)
         train, devel, test = train[:-cut], train[-cut:], devel
     return [Split("partitions", train, devel, test)]
+
+
+def _of_utterances(corpus: Corpus, seed: int) -> list[Split]:
+    train, devel, test = (
+        [u for u in corpus.utterances if u.partition == part]
+        for part in ("train", "devel", "test")
+    )
+    if not train or not (devel or test):
+        raise ValueError(
+            "partitions needs utterances that are published as train and as test or"
+            f" devel; {_name(corpus)} has {len(train)}, {len(test)} and {len(devel)}."
+            " Try random-folds"
+        )
+    within = corpus.select([u.id for u in (*train, *devel, *test)])
+    if devel and test:
+        parts = ({u.id for u in part} for part in (devel, test))
+        return [_split("partitions", within, *parts)]
+    return _leave_out(within, "partitions", [("partitions", devel + test)], seed)
 
 
 PROTOCOLS: dict[str, Callable[..., list[Split]]] = {
@@ -286,7 +307,8 @@ def describe(splits: Iterable[Split], corpus: Corpus) -> pd.DataFrame:
     Returns:
         a row per split: `train`, `dev`, `test` (utterances), then the share of test
         utterances whose speaker, dialogue, script, or exact text (but for case and
-        spaces; an empty text is never shared) occurs in training.
+        spaces; an empty text is never shared) occurs in training; nan where nobody
+        knows who speaks.
     """
     shared: dict[str, Callable[[Utterance], str | None]] = {
         "speaker in train": lambda u: u.speaker,
@@ -303,9 +325,9 @@ def describe(splits: Iterable[Split], corpus: Corpus) -> pd.DataFrame:
         }
         for heading, of in shared.items():
             known = {of(corpus[id]) for id in split.train} - {None}
-            row[heading] = float(
-                np.mean([of(corpus[id]) in known for id in split.test])
-            )
+            told = [of(corpus[id]) in known for id in split.test]
+            blind = heading == "speaker in train" and "" in known
+            row[heading] = float("nan") if blind else float(np.mean(told))
         rows[split.name] = row
     return pd.DataFrame.from_dict(rows, orient="index").astype(
         {"train": int, "dev": int, "test": int}
@@ -452,6 +474,17 @@ def _split(name: str, corpus: Corpus, dev: set[str], test: set[str]) -> Split:
         [id for id in ids if id in dev],
         [id for id in ids if id in test],
     )
+
+
+def _check_known(corpus: Corpus, protocol: str, what: str) -> None:
+    """Raise ValueError if nobody knows the speaker, or session, of some utterance."""
+    unknown = sum(not getattr(u, what) for u in corpus.utterances)
+    if unknown:
+        raise ValueError(
+            f"{protocol} needs the {what} of every utterance; of {unknown} of"
+            f" {len(corpus)} in {_name(corpus)} nobody knows it. A table tells it in a"
+            f" column {what}; without, try random-folds"
+        )
 
 
 def _name(corpus: Corpus) -> str:

@@ -6,9 +6,10 @@ Used by all five papers; taught in chapter `corpora`.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from serlib.corpora import conversations, iemocap, ravdess, sewa, synthetic
+from serlib.corpora import conversations, iemocap, ravdess, sewa, synthetic, table
 from serlib.corpora.alignments import with_alignments
 from serlib.corpora.corpus import (
     EMOTIONS,
@@ -44,7 +45,7 @@ __all__ = [
     "word_error_rates",
 ]
 
-NAMES = ("iemocap", "ravdess", "sewa", "synthetic", "conversations")
+NAMES = ("iemocap", "ravdess", "sewa", "synthetic", "conversations", "table")
 
 GENERATORS = {
     "synthetic": synthetic.GENERATOR,
@@ -64,6 +65,10 @@ HOW_TO_GET = {
         "SEWA, as AVEC 2017 has it, is free for research: ask for it at"
         " https://db.sewaproject.eu"
     ),
+    "table": (
+        "Write one (CSV, TSV or Parquet): a row per utterance, the columns path and"
+        " emotion"
+    ),
     "synthetic": f"make it: {synthetic.GENERATOR.usage}",
     "conversations": f"make it: {conversations.GENERATOR.usage}",
 }
@@ -76,6 +81,7 @@ def load(
     transcripts: str | Path | None = None,
     alignments: str | Path | None = None,
     lag: float = 0.0,
+    labels: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> Corpus:
     """Read a corpus.
@@ -84,15 +90,17 @@ def load(
         name: one of `NAMES`. A generated tree that is read as `iemocap` or `sewa` is
             still named `synthetic` or `conversations`, so that no result on it passes
             for one on human speech.
-        root: folder of the corpus. Without it, the environment variable
-            `SERLIB_IEMOCAP` and so on, else a folder in `cache_folder()`. There the
-            synthetic corpus and that of conversations are made on first use.
+        root: folder of the corpus; of `table`, the table or its folder. Without it, the
+            environment variable `SERLIB_IEMOCAP` and so on, else a folder in
+            `cache_folder()`. There the synthetic corpus and that of conversations are
+            made on first use.
         transcripts: other transcripts in place of the reference text, a name
             (`asr-5.53`) or a path.
         alignments: folder of other words and phones than the corpus's own, if it has
             any; see `with_alignments`.
         lag: seconds by which the labels of `sewa` or `conversations` are shifted back;
             see `sewa.read`.
+        labels: label to class, for `table`; see `table.read`.
         progress: show progress bars.
 
     Returns:
@@ -100,7 +108,8 @@ def load(
 
     Raises:
         ValueError: for an unknown name, if the folder does not hold that corpus or is a
-            file, or for a lag of a corpus that has no curves.
+            file, for a lag of a corpus that has no curves, or for labels of one that is
+            no table.
         FileNotFoundError: if the folder is not there; the message says how to get the
             corpus.
 
@@ -113,19 +122,23 @@ def load(
         raise ValueError(f"unknown corpus {name!r}; expected one of {', '.join(NAMES)}")
     if lag and name not in ("sewa", "conversations"):
         raise ValueError(f"lag is {lag}, but {name} has no labels over time to shift")
+    if labels is not None and name != "table":
+        raise ValueError(f"labels are for the corpus table; those of {name} are known")
     root, origin = _locate(name, root)
     generator = GENERATORS.get(name)
     if generator and origin == "cache":
         generator.make_if_absent(root, progress=progress, **generator.size)
-    if root.is_file():
+    if root.is_file() and name != "table":
         raise ValueError(
             f"{root} is a file, expected the folder of {name}; unpack it and give the"
             " folder"
         )
-    if not root.is_dir():
+    if not root.exists():
         raise FileNotFoundError(_absent(name, root, origin))
     generated = (root / MARKER).is_file()
-    if name == "ravdess":
+    if name == "table":
+        corpus = table.read(root, labels=labels, progress=progress)
+    elif name == "ravdess":
         corpus = ravdess.read(root, progress=progress)
     elif name in ("sewa", "conversations"):
         whole = conversations if generated or name == "conversations" else sewa
@@ -160,7 +173,8 @@ def _absent(name: str, root: Path, origin: str) -> str:
         name.upper()
     )
     how = f"{HOW_TO_GET[name]} {root}" if name in GENERATORS else HOW_TO_GET[name]
+    what, its = ("table", "it") if name == "table" else ("folder", "its folder")
     return (
-        f"no folder {root.absolute()} ({where}). {how}; then pass its folder as root or"
-        f" set SERLIB_{name.upper()} to it"
+        f"no {what} {root.absolute()} ({where}). {how}; then pass {its} as root or set"
+        f" SERLIB_{name.upper()} to it"
     )

@@ -54,8 +54,9 @@ class Utterance:
 
     Attributes:
         id: unique name, for instance `Ses01F_impro01_F000`.
-        speaker: unique over the corpus, for instance `Ses01F`.
-        session: recording session, the unit that leave-one-session-out leaves out.
+        speaker: unique over the corpus, for instance `Ses01F`; empty if nobody knows.
+        session: recording session, the unit that leave-one-session-out leaves out;
+            empty if nobody knows.
         dialogue: the conversation that the utterance belongs to.
         scripted: True if the words come from a script, which other sessions may repeat.
         emotion: a full English word such as `angry` or `frustrated`; None without a
@@ -67,6 +68,7 @@ class Utterance:
         words, phones: the alignment, empty where there is none.
         script: name of the script (`script02_2`), the same in every session that plays
             it; None for improvised speech.
+        partition: `train`, `devel` or `test`, where they are published; else None.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Utterance:
     words: tuple[Segment, ...] = ()
     phones: tuple[Segment, ...] = ()
     script: str | None = None
+    partition: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +128,8 @@ class Corpus:
     a corpus that has those.
 
     Attributes:
-        name: `iemocap`, `synthetic`, `ravdess`, `sewa` or `conversations`.
+        name: `iemocap`, `synthetic`, `ravdess`, `sewa` or `conversations`; of a table,
+            see `table.read`.
         root: folder the corpus was read from.
         utterances: sorted by id.
         skipped: whatever the reader left out, and why.
@@ -257,8 +261,8 @@ class Corpus:
         digest = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
         for item in self:
             for one in fields(item):
-                if one.name != "audio":
-                    value = getattr(item, one.name)
+                value = getattr(item, one.name)
+                if one.name != "audio" and (one.name, value) != ("partition", None):
                     plain = value.tolist() if isinstance(value, np.ndarray) else value
                     digest.update(repr(plain).encode())
         return digest.hexdigest()

@@ -1,5 +1,5 @@
-"""Opens sound files, for their samples or their length alone, and believes a header
-only as far as the file bears it out.
+"""Opens sound files, for their samples or their length alone, believes a header only as
+far as the file bears it out, and cuts stretches out of long ones.
 
 Corpora have ten thousand of these, so a length needs no decoding. Used by all five
 papers; taught in chapter `corpora`.
@@ -7,12 +7,15 @@ papers; taught in chapter `corpora`.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
 from pathlib import Path
 
-from soundfile import LibsndfileError, SoundFile
+from soundfile import LibsndfileError, SoundFile, write
+
+from serlib.files import atomic, cache_folder
 
 SUFFIXES = (".wav", ".flac")
 """Of the files that readers take for sounds, in either case."""
@@ -34,17 +37,27 @@ NOTE = re.compile(
 """What libsndfile notes of a wav file's header: a number, and what it ought to be."""
 
 
-def duration(path: Path) -> float:
+def duration(path: Path, whole: bool = False) -> float:
     """Return the length of a sound file in seconds, read from its header.
 
     Args:
         path: wav, flac or whatever else libsndfile reads.
+        whole: see that the last sample is there. Whether an mp3 or flac file is cut off
+            its header does not tell.
 
     Raises:
-        ValueError: as `opened`.
+        ValueError: as `opened`, or if the last sample is missing.
         OSError: if the file cannot be read.
     """
     with opened(path) as sound:
+        if whole:
+            try:
+                sound.seek(sound.frames - 1)
+                held = len(sound.read(1))
+            except LibsndfileError:
+                held = 0
+            if not held:
+                raise ValueError(f"cut off before the last of {sound.frames} samples")
         return sound.frames / sound.samplerate
 
 
@@ -77,6 +90,41 @@ def opened(path: Path) -> SoundFile:
         sound.close()
         raise ValueError(fault)
     return sound
+
+
+def cut(path: Path, start: float, end: float) -> tuple[Path, float]:
+    """Cut a stretch out of a sound file into the cache, unless it is there: the same
+    channels, rate and samples.
+
+    It is written as AU, whose header, unlike that of wav, never holds the time of
+    writing: the same stretch has the same bytes, and so the same features and records.
+
+    Args:
+        path: the file.
+        start, end: seconds, within it.
+
+    Returns:
+        the file in the cache, and how many seconds it lasts.
+
+    Raises:
+        ValueError: as `opened`.
+        OSError: if the file cannot be read, or the cache not written.
+    """
+    status = path.stat()
+    told = (str(path), status.st_size, status.st_mtime_ns, start, end)
+    name = hashlib.blake2b(repr(told).encode(), digest_size=12).hexdigest()
+    target = cache_folder() / "cuts" / name[:2] / f"{name}.au"
+    with opened(path) as sound:
+        first = min(round(start * sound.samplerate), sound.frames - 1)
+        count = max(1, min(round(end * sound.samplerate), sound.frames) - first)
+        if not target.is_file():
+            exact = sound.subtype in ("PCM_16", "PCM_24", "PCM_32")
+            sound.seek(first)
+            samples = sound.read(count, dtype="int32" if exact else "float32")
+            how = {"subtype": sound.subtype if exact else "FLOAT", "format": "AU"}
+            with atomic(target) as temporary:
+                write(temporary, samples, sound.samplerate, **how)
+        return target, count / sound.samplerate
 
 
 def _unclosed(path: Path) -> bytes | None:
