@@ -21,7 +21,7 @@ from workflow import colab, gpu, run_chapters, summary
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = ["corpus", "root", "profile", "device", "folds", "seeds", "results_dir"]
-WITHOUT_MODULE = {"evaluation", "intro", "raw_audio", "real_speech"}
+WITHOUT_MODULE = {"evaluation", "intro", "raw_audio", "real_speech", "your_recordings"}
 """Chapters that teach no single module."""
 
 chapters = pytest.mark.parametrize("chapter", run_chapters.chapters(), ids=lambda chapter: chapter.stem)

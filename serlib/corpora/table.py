@@ -82,7 +82,7 @@ def read(
     | --- | --- | --- |
     | `path` | the sound file, from the table's folder: wav, flac, ogg, mp3 ... | |
     | `emotion` | the label, any word | |
-    | `id` | a unique name | the file's name, with its folders where two are alike |
+    | `id` | a unique name | the file's, with its folders or ending if it must be |
     | `text` | the transcript | empty: no system can read |
     | `speaker` | who speaks | unknown: protocols that part speakers refuse |
     | `session` | what leave-one-session-out leaves out | each speaker is one |
@@ -252,11 +252,14 @@ def _ids(table: Path, rows: list[Row]) -> list[str]:
         seen.setdefault(same, row.where)
     ids = [row.cells["id"] for row in rows]
     if not any(ids):
-        ids = [row.path.stem for row in rows]
-        if len({row.path for row in rows}) > len(set(ids)):
-            shared = os.path.commonpath([row.path.parent for row in rows])
-            parts = [row.path.relative_to(shared).with_suffix("").parts for row in rows]
-            ids = ["_".join(one) for one in parts]
+        shared = os.path.commonpath([row.path.parent for row in rows])
+        whole = [row.path.relative_to(shared) for row in rows]
+        ways = (
+            [path.stem for path in whole],
+            ["_".join(path.with_suffix("").parts) for path in whole],
+            ["_".join(path.parts) for path in whole],
+        )
+        ids = next((one for one in ways if len(set(one)) == len(set(whole))), ways[-1])
         ids = [id + _stretch(row) for id, row in zip(ids, rows, strict=True)]
     places: dict[str, str] = {}
     for row, id in zip(rows, ids, strict=True):

@@ -98,6 +98,7 @@ def cut(path: Path, start: float, end: float) -> tuple[Path, float]:
 
     It is written as AU, whose header, unlike that of wav, never holds the time of
     writing: the same stretch has the same bytes, and so the same features and records.
+    Near the end of Ogg Vorbis libsndfile finds a place to within 10 ms only.
 
     Args:
         path: the file.
@@ -124,7 +125,7 @@ def cut(path: Path, start: float, end: float) -> tuple[Path, float]:
             how = {"subtype": sound.subtype if exact else "FLOAT", "format": "AU"}
             with atomic(target) as temporary:
                 write(temporary, samples, sound.samplerate, **how)
-        return target, count / sound.samplerate
+    return target, duration(target)
 
 
 def _unclosed(path: Path) -> bytes | None:
