@@ -224,7 +224,8 @@ def published(
         names = ", ".join(name for name, _ in corpora)
         raise ValueError(f"expected records of one corpus, got {names or 'none'}")
     name, made = corpora[0]
-    ours = "ours (synthetic corpus)" if made else f"ours ({name.upper()})"
+    known = name if name.startswith("table-") else name.upper()
+    ours = "ours (synthetic corpus)" if made else f"ours ({known})"
     paper = paper or records[0].paper
     theirs = f"published ({papers.PAPERS[paper].corpus})"
     rows: dict[str, dict[tuple[str, str], str]] = {}
