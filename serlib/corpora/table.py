@@ -315,9 +315,10 @@ def _sounds(
 
 def _length(path: Path) -> float | str:
     """Seconds of a sound that is there to its end, or what is wrong with it."""
-    if not path.is_file():
-        return f"expected a sound file, found {'a folder' if path.is_dir() else 'none'}"
     try:
+        if not path.is_file():
+            found = "a folder" if path.is_dir() else "none"
+            return f"expected a sound file, found {found}"
         return wav.duration(path, whole=True)
     except (ValueError, OSError) as error:
         if path.suffix.lower() in FOREIGN:

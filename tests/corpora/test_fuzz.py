@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from serlib.corpora import alignments, iemocap, ravdess, synthetic, wav
+from serlib.corpora import alignments, iemocap, ravdess, synthetic, table, wav
 from serlib.corpora.corpus import Corpus, Segment
 from serlib.corpora.transcripts import read_transcripts
 
@@ -392,3 +393,39 @@ def test_the_damage_does_damage(tree: Any) -> None:
             outcomes.append(type(read_broken(tree, "labels", "Ses01F_impro01", content)).__name__)
     assert len(outcomes) > 150
     assert 30 < outcomes.count("ValueError") < len(outcomes) - 30
+
+
+MINE = '''path,emotion,id,text,speaker,session,dialogue,start,end,split
+a.wav,angry,u1,"Oh, no",Ann,s1,d1,,,train
+a.wav,sad,u2,Well,Ann,s1,d1,0.25,0.75,dev
+b.wav,angry,u3,"He said ""no""",Bob,s2,d2,,1.0,test
+c.wav,sad,u4,Hm,Bob,s2,d2,0,,train
+d.wav,sad,u5,Fine,Cay,s3,d3,,,
+'''
+
+
+@FUZZ
+@given(DAMAGE)
+@example([(insert, 70, 11)])
+@example([(make_absurd, 16, 4)])
+@example([(insert, 63, 11)])
+def test_tables_of_anybody(tmp_path: Path, damage: Damage) -> None:
+    for name in "abcd":
+        if not (tmp_path / f"{name}.wav").is_file():
+            soundfile.write(tmp_path / f"{name}.wav", np.full(1600, 0.1), 1600)
+    content = damaged(MINE.encode(), damage)
+    (tmp_path / "my.csv").write_bytes(content)
+    try:
+        corpus = table.read(tmp_path / "my.csv", progress=False)
+    except ValueError as error:
+        assert str(error).startswith(f"{tmp_path}/my.csv"), error
+        return
+    lost = sum("left out" in skip.why for skip in corpus.skipped)
+    told = [line for line in content.splitlines() if line.strip(b" ,\t\x0b\x1c\xef\xbb\xbf")]
+    assert len(corpus) + lost <= len(told) - 1
+    assert all(skip.where.startswith("my.csv") and skip.why for skip in corpus.skipped)
+    for u in corpus:
+        assert u.id and 0 < u.duration <= 1 and u.partition in (None, "train", "devel", "test")
+        assert u.emotion is None or u.emotion in corpus.classes
+    if not damage:
+        assert len(corpus) == 5 and not corpus.skipped

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import re
 import zipfile
 from pathlib import Path
@@ -144,8 +145,8 @@ def test_every_format_reaches_the_features(folder, form):
 @pytest.mark.parametrize(("form", "subtype"), [("wav", "PCM_16"), ("flac", "PCM_24"), ("wav", "FLOAT"), ("ogg", None)])
 def test_a_stretch_of_a_longer_file_is_cut_without_loss_and_always_alike(folder, monkeypatch, form, subtype):
     soundfile.write(folder / f"long.{form}", noise(3.0).reshape(-1, 1).repeat(2, axis=1), RATE, subtype)
-    text = f"path,emotion,start,end\nlong.{form},x,,1\nlong.{form},y,1,2.5\nlong.{form},x,2.5,3.04\nlong.{form},y,0.1,2\n"
-    corpus = load(folder, text)
+    rows = "long,x,,1\nlong,y,1,2.5\nlong,x,2.5,3.04\nlong,y,0.1,2\n".replace("long", f"long.{form}")
+    corpus = load(folder, f"path,emotion,start,end\n{rows}")
     assert [u.id for u in corpus] == [
         *("long_0.000-1.000", "long_0.100-2.000", "long_1.000-2.500", "long_2.500-3.040"),
     ]
@@ -182,7 +183,7 @@ REFUSED = {
         "my.csv:1: expected a header with the columns path and emotion, separated by commas, semicolons or tabs; found "
         "'a.wav,angry'",
     ),
-    "bars": ("path|emotion\na.wav|sad\n", "my.csv:1: expected a header with the columns path and emotion, separated by"),
+    "bars": ("path|emotion\na.wav|sad\n", "my.csv:1: expected a header with the columns path and emotion, "),
     "no emotion": (
         "path;label;age\na.wav;sad;3\n",
         "my.csv: expected the columns path and emotion, found no emotion among path, label, age; rename yours",
@@ -392,14 +393,15 @@ MELD = """Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Se
 1,"Oh, that\u2019s great!",Joey,joy,positive,0,0,8,21,"00:16:16,059","00:16:21,731"
 2,My duties?  All right.,Ross,neutral,neutral,0,1,8,21,"00:16:21,940","00:16:23,442"
 3,No!,Joey,joy,positive,1,0,8,21,"00:16:16,059","00:16:21,731"
-4,Why?,Ross,neutral,neutral,1,2,8,21,"00:16:21,940","00:16:23,442"
+4,Why?,Ross,neutral,neutral,1,1,8,21,"00:16:21,940","00:16:23,442"
 """
-CORPORA = {
-    "CREMA-D": [f"AudioWAV/{s}_{t}_{e}_XX.wav" for s in (1001, 1002) for t in ("DFA", "IEO") for e in ("ANG", "HAP", "NEU", "SAD", "DIS")],
-    "TESS": [f"{s}_{e}/{s}_{w}_{e}.wav" for s in ("OAF", "YAF") for w in ("back", "bar") for e in ("angry", "happy", "neutral", "sad", "ps")],
-    "EmoDB": [f"wav/{s}{t}{e}a.wav" for s in ("03", "08") for t in ("a01", "b10") for e in "WFNTL"],
-    "MELD": [f"{part}/dia{d}_utt{u}.wav" for part in ("train", "dev", "test") for d, u in ((0, 0), (0, 1), (1, 0), (1, 2))],
+NAMES = {
+    "CREMA-D": ("AudioWAV/{}_{}_{}_XX.wav", (1001, 1002), ("DFA", "IEO"), ("ANG", "HAP", "NEU", "SAD", "DIS")),
+    "TESS": ("{0}_{2}/{0}_{1}_{2}.wav", ("OAF", "YAF"), ("back", "bar"), ("angry", "happy", "neutral", "sad", "ps")),
+    "EmoDB": ("wav/{}{}{}a.wav", ("03", "08"), ("a01", "b10"), "WFNTL"),
+    "MELD": ("{}/dia{}_utt{}.wav", ("train", "dev", "test"), (0, 1), (0, 1)),
 }
+CORPORA = {name: [form.format(*one) for one in itertools.product(*parts)] for name, (form, *parts) in NAMES.items()}
 FIRST = {
     "CREMA-D": ("1001_DFA_ANG_XX", "1001", "1001", "angry", "", None),
     "TESS": ("OAF_back_angry", "OA", "OA", "angry", "back", None),
