@@ -1,4 +1,4 @@
-"""A study across corpora: trained on a synthesiser, tested on people, and the other way round; chapter `real_speech`."""
+"""A study across corpora: learnt from a synthesiser, tested on people, and the other way; chapter `real_speech`."""
 
 from __future__ import annotations
 
