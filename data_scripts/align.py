@@ -32,7 +32,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # python data_scripts/
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from serlib import corpora, files, parallel
-from serlib.corpora.alignments import SUFFIXES, read_alignment
+from serlib.corpora.alignments import SUFFIXES, read_alignment, stem
 from serlib.corpora.corpus import Corpus, Utterance
 from serlib.features.waveform import RATE, read_waveform
 from serlib.progress import bar
@@ -400,7 +400,7 @@ def _begin(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _paths(out: Path, u: Utterance) -> dict[str, Path]:
-    return {kind: out / u.dialogue / f"{u.id}{suffix}" for kind, suffix in SUFFIXES.items()}
+    return {kind: out / stem(u.dialogue) / f"{stem(u.id)}{suffix}" for kind, suffix in SUFFIXES.items()}
 
 
 def _there(out: Path, u: Utterance, words: Sequence[str]) -> bool:

@@ -117,7 +117,7 @@ def _cost(job: Job) -> list[Row]:
         gap, p = tables.difference(one, other)
         scores = (float(tables.scores(records)["estimate"].iloc[0]) for records in (other, one))
         row = dict(zip(("fold", "true", "found"), (fold, *scores), strict=True))
-        rows.append(row | as_columns("difference", gap) | {"p": p, "items": sum(len(r.targets) for r in one)})
+        rows.append(row | as_columns("difference", gap) | {"p": p, "items": sum(len(r.predictions.ids) for r in one)})
     return rows
 
 

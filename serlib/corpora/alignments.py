@@ -138,6 +138,16 @@ def read_alignments(
     return segments, skips
 
 
+def stem(name: str) -> str:
+    """Return a name as that of a file: `happy/001` is `happy%2F001`.
+
+    Example:
+        >>> stem("Ses01F_impro01_F000"), stem("../100%")
+        ('Ses01F_impro01_F000', '%2E.%2F100%25')
+    """
+    return re.sub(r"^\.|[/\\\0%]", lambda found: f"%{ord(found[0]):02X}", name)
+
+
 def with_alignments(corpus: Corpus, folder: str | Path) -> Corpus:
     """Return the corpus with the alignments of a folder in place of its own.
 
@@ -148,7 +158,8 @@ def with_alignments(corpus: Corpus, folder: str | Path) -> Corpus:
         corpus: of utterances.
         folder: holds `ID.wdseg` and `ID.phseg` for each utterance, itself or in
             folders of any depth, as IEMOCAP's `ForcedAlignment/DIALOGUE` or as
-            `data_scripts/align.py` writes them.
+            `data_scripts/align.py` writes them; see `stem` for an ID that cannot be a
+            file's name.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -167,7 +178,7 @@ def with_alignments(corpus: Corpus, folder: str | Path) -> Corpus:
             " data_scripts/align.py makes one"
         )
     found = {kind: _by_stem(folder, suffix) for kind, suffix in SUFFIXES.items()}
-    ids = {u.id for u in corpus.utterances}
+    ids = {stem(u.id) for u in corpus.utterances}
     stems = set().union(*found.values())
     if not ids & stems:
         raise ValueError(
@@ -177,8 +188,9 @@ def with_alignments(corpus: Corpus, folder: str | Path) -> Corpus:
         )
     utterances, skipped = [], []
     for u in corpus.utterances:
-        files = {kind: paths.get(u.id) for kind, paths in found.items()}
-        segments, skips = read_alignments(files, u.duration, str(folder / u.id))
+        name = stem(u.id)
+        files = {kind: paths.get(name) for kind, paths in found.items()}
+        segments, skips = read_alignments(files, u.duration, str(folder / name))
         utterances.append(replace(u, **segments))
         skipped += skips
     if skipped:
@@ -201,14 +213,14 @@ def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     for place, below, names in os.walk(folder):
         below.sort()
         for name in sorted(names):
-            stem, end = os.path.splitext(name)
+            start, end = os.path.splitext(name)
             if end.lower() != suffix or name[0] == ".":
                 continue
             path = Path(place, name)
-            if stem in files:
+            if start in files:
                 raise ValueError(
-                    f"{path}: a second alignment of {stem}, the first is"
-                    f" {files[stem]}; keep one"
+                    f"{path}: a second alignment of {start}, the first is"
+                    f" {files[start]}; keep one"
                 )
-            files[stem] = path
+            files[start] = path
     return files

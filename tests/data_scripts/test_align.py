@@ -262,6 +262,15 @@ def test_recordings_are_not_utterances(tmp_path: Path) -> None:
         align_corpus(corpus, tmp_path / "out")
 
 
+def test_names_that_no_file_can_have_stay_in_the_folder(few: Corpus, tmp_path: Path) -> None:
+    odd = replace(few.utterances[0], id="../happy/100% glad.wav", dialogue="/.././x")
+    corpus = Corpus("table", few.root, [odd])
+    align_corpus(corpus, tmp_path / "out", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [w.label for w in with_alignments(corpus, tmp_path / "out")[odd.id].words] == spoken_words(odd.text)
+    assert align_corpus(corpus, tmp_path / "out", progress=False)["of these before"] == 1
+
+
 def test_a_corpus_that_comes_with_text_is_loaded_with_what_was_made(few: Corpus, tmp_path: Path) -> None:
     one = few.select([few.utterances[0].id])
     align_corpus(one, tmp_path, progress=False)
