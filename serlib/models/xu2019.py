@@ -566,8 +566,8 @@ _RECOGNISED = [
     if s.name in ("text", "concat", "aligned")
 ]
 SYSTEMS: dict[str, System] = {s.name: s for s in _REFERENCE + _RECOGNISED}
-"""Rows of Tables 1 and 2. The ASR systems read transcripts with a word error rate of
-14.7 %.
+"""Rows of Tables 1 and 2. The ASR systems read transcripts that come with the synthetic
+corpus, with a word error rate of 14.7 %, or those that `runs.plan` is told.
 """
 
 VARIANTS = {
