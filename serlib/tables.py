@@ -583,7 +583,9 @@ def percent(value: float) -> str:
 
 
 def with_interval(score: Any) -> str:
-    """Return a score in percent with its interval, if it has one: `61.2 [59.0, 63.4]`."""
+    """Return a score in percent with its interval, if it has one: `61.2 [59.0,
+    63.4]`.
+    """
     if math.isnan(score.low):
         return percent(score.estimate)
     ends = f"[{percent(score.low)}, {percent(score.high)}]"
