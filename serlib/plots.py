@@ -466,6 +466,31 @@ def crosses(
     axes.set(xlabel=x, ylabel=y)
 
 
+def traces(
+    recording: Recording, names: Sequence[str], title: str, felt: pd.DataFrame | None
+) -> None:
+    """Draw what annotators say of a recording, a panel per dimension.
+
+    Args:
+        recording: with labels.
+        names: of its dimensions.
+        title: of the figure.
+        felt: seconds to what the subject felt, a column per dimension; None where
+            nobody knows.
+    """
+    _, panels = plt.subplots(len(names), 1, figsize=(5.6, 5.2), sharex=True)
+    times = recording.hop * np.arange(len(recording.labels))
+    for curve, name, axes in zip(recording.labels.T, names, panels, strict=True):
+        axes.plot(times, curve, label="what annotators say")
+        if felt is not None:
+            axes.plot(felt.index, felt[name], "--", label="what is felt")
+        turns(axes, recording)
+        axes.set(ylim=(-1, 1), ylabel=name)
+    panels[0].legend(loc="lower right", ncols=2)
+    panels[0].set_title(title)
+    panels[-1].set_xlabel("time (s); grey: the subject speaks")
+
+
 def turns(axes: Axes, recording: Recording) -> None:
     """Shade when the subject of a recording speaks, on axes over seconds."""
     for _, start, end in recording.turns:

@@ -313,13 +313,12 @@ def gaps(
         measures: of their task, to their headings.
 
     Returns:
-        a row per pair, a column per measure: points with an interval, as text.
+        a row per pair, a column per measure: an Interval, for `signed` to write.
     """
     rows = {}
     for told, (a, b) in pairs.items():
         both = shared(records[a], records[b])
-        found = {name: clustered(*both, one)[0] for one, name in measures.items()}
-        rows[told] = {name: signed(gap) for name, gap in found.items()}
+        rows[told] = {name: clustered(*both, m)[0] for m, name in measures.items()}
     return _table(rows, "difference")
 
 
