@@ -7,8 +7,8 @@
 
 `workflow/runs.yml` is the list, `results/` holds the records; `make records` goes through the groups with
 Snakemake. Replay compares the losses of the first updates of every run and, of one fold of each system, the
-first look at the development set; with --full, that of every run. Without it, two runs of each group take their
-turn by the commit's hash, and one at a paper's own size.
+first look at the development set; with --full, that of every run. Without it, one run of each group takes its turn
+by the commit's hash.
 """
 
 from __future__ import annotations
@@ -217,8 +217,7 @@ class Replay:
 def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs: int) -> int:
     """Start every listed run anew and compare with its record; return how many do not meet it.
 
-    Unless `full`, of each group two runs are enough to see a change, whose turn comes by the hash of the commit; at a
-    paper's own size one, since its first updates alone take a processor half a minute.
+    Unless `full`, of each group one run is enough to see a change, whose turn comes by the hash of the commit.
     """
     failures, left_out, elsewhere, replays, looked = 0, 0, 0, [], set()
     taken = Counter()
@@ -234,7 +233,7 @@ def replay(wanted: Sequence[Listed], there: dict[str, Corpus], full: bool, jobs:
             elsewhere += 1
             continue
         taken[one.group] += 1
-        if not full and taken[one.group] > (1 if one.run.profile == "paper" else 2):
+        if not full and taken[one.group] > 1:
             left_out += 1
             continue
         small = one.run.profile == "quick" and not one.run.variant  # others may be a GPU's, which is faster
