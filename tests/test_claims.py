@@ -58,6 +58,18 @@ def test_scores_are_over_speakers_and_trainings_too() -> None:
     assert np.isnan(table.loc["few", "low"]) and table.loc["few", "trainings"] == 2
 
 
+def test_tables_of_several_measures_say_what_each_says_alone() -> None:
+    own = {"good": records(0.9), "bad": records(0.5)}
+    for one in (record for of in own.values() for record in of):
+        one.system, one.variant = "good" if one in own["good"] else "bad", ""
+    measures = {"ua": "UA", "wa": "WA"}
+    gaps = tables.gaps(own, {"good − bad": ("good", "bad")}, measures)
+    assert gaps.shape == (1, 2) and gaps.loc["good − bad", "WA"] == tables.clustered(*own.values(), "wa")[0]
+    told = tables.by_measure(own, measures)
+    assert told.loc["bad", "UA"] == tables.with_interval(tables.scores(own["bad"]).loc["bad"])
+    assert tables.with_interval(intervals.Interval(math.nan, math.nan, 0.25)) == "25.0"
+
+
 def test_two_folds_tell_nothing_and_do_not_count_among_the_questions() -> None:
     own = {"good": records(0.9), "bad": records(0.5), "few": records(0.5, folds=2)}
     asked = {"good beats few": Claim("good", "few"), "good beats bad": Claim("good", "bad")}

@@ -109,6 +109,21 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
 
 
+def test_seeds_that_were_tested_on_the_same_share_it_in_their_file(tmp_path: Path) -> None:
+    first = record(seed=0)
+    again = replace(record(seed=1, metrics=first.metrics), predictions=first.predictions)
+    said = first.predictions
+    said = replace(said, targets=said.targets[::-1])
+    other = replace(record(seed=2, metrics=measured(said)), predictions=said)
+    for one in (first, again, other):
+        results.write(one, tmp_path)
+    results.pack(tmp_path)
+    (path,) = tmp_path.rglob("*.npz")
+    kinds = [name.split(".") for name in np.load(path).files]
+    assert [place for place, kind in kinds if kind == "targets"] == ["fold0", "fold0-seed2"]
+    assert all(same(a, b) for a, b in zip(results.read(tmp_path, predictions=True), (first, again, other), strict=True))
+
+
 def test_numpy_numbers_and_losses_that_overflow_can_be_written(tmp_path: Path) -> None:
     one = record(steps=np.int64(7), wall_time=np.float32(0.5), settings={"root": Path("a/b"), "n": np.arange(2)})
     one = replace(one, metrics=dict(one.metrics) | {"loss": math.nan, "ua": np.float64(0.25)})
