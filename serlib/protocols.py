@@ -276,8 +276,8 @@ def _of_utterances(corpus: Corpus, seed: int) -> list[Split]:
     if not train or not (devel or test):
         raise ValueError(
             "partitions needs utterances that are published as train and as test or"
-            f" devel; {_name(corpus)} has {len(train)}, {len(test)} and {len(devel)}."
-            " Try random-folds"
+            f" devel; {_name(corpus)} has {len(train)}, {len(test)} and {len(devel)}. A"
+            " table tells it in a column split; without, try random-folds"
         )
     within = corpus.select([u.id for u in (*train, *devel, *test)])
     if devel and test:
@@ -356,7 +356,8 @@ def _leave_out(
             raise ValueError(
                 f"{protocol} needs a dialogue to tune on and another to train on beside"
                 f" the test set; {_name(corpus)} has only {len(candidates)} of"
-                f" {len(units)} to tune on when {name} is left out"
+                f" {len(units)} to tune on when {name} is left out. A table tells them"
+                " in a column dialogue; without, try random-folds"
             )
         dev = {u.id for u in _draw(candidates, rest, rng)}
         splits.append(_split(name, corpus, dev, test))

@@ -241,6 +241,12 @@ def only(corpus: Corpus, name: str, *values: str | None) -> Corpus:
         ),
         ("leave-one-speaker-out", only(like_iemocap(), "speaker", "Ses02F"), "two speakers.* has Ses02F"),
         ("leave-one-speaker-out", like_iemocap(sessions=1), "a dialogue to tune on.*0 of 8.* when Ses01F is left out"),
+        (
+            "leave-one-speaker-out",
+            Corpus("toy", Path("."), [utterance(f"{i}", f"{i % 2}", "", f"{i % 2}", "sad", None) for i in range(4)]),
+            "only 1 of 1 to tune on when 0 is left out. A table tells them in a column dialogue; without, try random-f",
+        ),
+        ("partitions", like_iemocap(), "has 0, 0 and 0. A table tells it in a column split; without, try random-folds"),
         ("leave-speakers-out", like_iemocap(sessions=2), "at least 5 speakers; corpus iemocap has 4"),
         ("script-independent", only(like_iemocap(), "script", None), "needs scripted utterances.* has none"),
         ("script-independent", like_ravdess(), "at least 5 scripts and improvised dialogues.* has 2"),

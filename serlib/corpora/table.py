@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from tqdm import tqdm
 
@@ -347,19 +348,20 @@ def _classes(
     skipped: list[Skip],
 ) -> dict[str, str]:
     """Place of a row to its class; what has none is added to `skipped`."""
+    left_out = [*skipped]
     counts = Counter(row.cells["emotion"] for row in rows)
     unlabelled = counts.pop("", 0)
     listed = ", ".join(f"{name} ({n})" for name, n in sorted(counts.items()))
     if labels is None:
         _refuse_twins(table, rows, counts)
         labels = {name: name for name in counts}
-    elif unknown := [name for name in labels if name not in counts]:
+    else:
+        labels = _as_text(labels)
+    if unknown := [name for name in labels if name not in counts]:
         raise ValueError(
             f"{table}: labels names {', '.join(map(repr, unknown))}, which no row has;"
             f" the table has {listed or 'no emotion at all'}"
         )
-    elif wrong := [one for one in labels.values() if not str(one).strip()]:
-        raise ValueError(f"labels gives {wrong[0]!r}; expected the name of a class")
     total: Counter = Counter()
     for name, n in counts.items():
         total[labels.get(name)] += n
@@ -392,16 +394,37 @@ def _classes(
             f"{table}: expected at least two classes of two utterances or more, found"
             f" {listed or 'no emotion'} in {len(rows)} rows that can be used"
             + (f", {unlabelled} of them without an emotion" if unlabelled else "")
+            + "".join(
+                f"; {len(left_out)} more cannot be used, first {where}: {why}"
+                for where, why in left_out[:1]
+            )
         )
     return classes
 
 
+def _as_text(labels: Mapping[Any, Any]) -> dict[str, str]:
+    """Labels and classes that are numbers as the text that they are in a table; raise
+    ValueError for what is no label to class.
+    """
+    if not isinstance(labels, Mapping):
+        raise ValueError(
+            'expected labels such as {"ANG": "angry"}, label in the table to class;'
+            f" found {labels!r}"
+        )
+    if wrong := [one for one in labels.values() if one is None or not str(one).strip()]:
+        raise ValueError(
+            f"labels gives {wrong[0]!r}; expected the name of a class, and nothing of"
+            " labels that have none"
+        )
+    return {str(name): str(one) for name, one in labels.items()}
+
+
 def _refuse_twins(table: Path, rows: Iterable[Row], counts: Mapping[str, int]) -> None:
-    """Raise ValueError for two labels that differ in capitals alone."""
+    """Raise ValueError for two labels that differ in capitals or spaces alone."""
     first = {row.cells["emotion"]: row.where for row in reversed([*rows])}
     seen: dict[str, str] = {}
     for name in counts:
-        other = seen.setdefault(name.lower(), name)
+        other = seen.setdefault(" ".join(name.lower().split()), name)
         if other != name:
             raise ValueError(
                 f"{first[name]}: expected one spelling of a label, found {name!r} here"

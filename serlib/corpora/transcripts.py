@@ -104,8 +104,8 @@ def with_transcripts(corpus: Corpus, source: str | Path) -> Corpus:
 
 GROUPS: dict[str, Callable[[Utterance], str | None]] = {
     "emotions": lambda u: u.emotion,
-    "speakers": lambda u: u.speaker,
-    "sessions": lambda u: u.session,
+    "speakers": lambda u: u.speaker or None,
+    "sessions": lambda u: u.session or None,
     "scripts": lambda u: u.script,
 }
 """What error rates are told by, and an utterance's place in it; None for nowhere."""

@@ -237,6 +237,15 @@ REFUSED = {
         "path,emotion\na.wav,sad\nb.wav,sad\n",
         "my.csv: expected at least two classes of two utterances or more, found sad (2) in 2 rows that can be used",
     ),
+    "spaces": (
+        "path,emotion\na.wav,very sad\nb.wav,very  sad\n",
+        "my.csv:3: expected one spelling of a label, found 'very  sad' here and 'very sad' in line 2; write them alike",
+    ),
+    "one class, since a sound is missing": (
+        "path,emotion\na.wav,sad\nb.wav,sad\nx.wav,angry\ny.wav,angry\n",
+        "found sad (2) in 2 rows that can be used; 2 more cannot be used, first {folder}/my.csv:4: x.wav: expected a "
+        "sound file, found none; left out",
+    ),
     "no labels": (
         "path,emotion\na.wav,\nb.wav,nan\n",
         "found no emotion in 2 rows that can be used, 2 of them without an emotion",
@@ -361,6 +370,15 @@ def test_labels_choose_the_classes(folder):
         load(folder, labels={"ANG": "angry", "SAD": "sad"})
     with pytest.raises(ValueError, match="labels gives ' '; expected the name of a class"):
         load(folder, labels={"ANG": " "})
+    with pytest.raises(ValueError, match="labels gives None; expected the name of a class, and nothing of labels that"):
+        load(folder, labels={"ANG": "angry", "DIS": None})
+    with pytest.raises(ValueError, match=r"expected labels such as .*, label in the table to class; found \['ANG'\]"):
+        load(folder, labels=["ANG"])
+
+
+def test_labels_that_are_numbers_are_found_as_they_stand_in_the_table(folder):
+    corpus = load(folder, "path,emotion\na.wav,1\nb.wav,1\nc.wav,2\nd.wav,2\n", labels={1: "angry", 2: 7})
+    assert corpus.classes == ("7", "angry")
 
 
 def test_two_tables_and_two_choices_of_labels_have_records_of_their_own(folder, tmp_path):

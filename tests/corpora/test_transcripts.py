@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,12 @@ def test_error_rates_by_every_group() -> None:
         "sessions": {"01": 1 / 3, "02": 2 / 3, "03": None},
         "scripts": {"script01": 1},
     }
+
+
+def test_error_rates_of_speakers_whom_nobody_knows() -> None:
+    own = [replace(utterance(f"{n}", "no", "sad"), speaker="", session="") for n in range(2)]
+    found = word_error_rates(Corpus("table-my-0", Path("."), own), {"0": "no", "1": "oh"})
+    assert (found["all"]["wer"], found["speakers"], found["sessions"]) == (0.5, {}, {})
 
 
 def test_error_rates_of_ravdess_by_intensity() -> None:
