@@ -140,9 +140,11 @@ refresh: corpus
 
 CORPUS ?= synthetic
 PROFILE ?= paper
+# What ROOT names, seen from here though chapters run in book/; not abspath, which parts a path at its spaces.
+FROM_HERE = $(if $(filter /% ~%,$(firstword $(ROOT))),,$(CURDIR)/)$(ROOT)
 reproduce: $(READY)
 	@mkdir -p out && cd book && "$(BIN)/papermill" $(CHAPTER).ipynb ../out/$(CHAPTER)-$(CORPUS).ipynb -p corpus $(CORPUS) \
-	  $(if $(ROOT),-p root "$(abspath $(ROOT))") -p profile $(PROFILE) -p results_dir "$(CURDIR)/out/results" \
+	  $(if $(ROOT),-p root "$(FROM_HERE)") -p profile $(PROFILE) -p results_dir "$(CURDIR)/out/results" \
 	  $(if $(TRANSCRIPTS),-p transcripts "$(TRANSCRIPTS)") \
 	  $(call orelse,the chapter did not run to its end. Run the command again: finished runs are kept.)
 

@@ -212,3 +212,14 @@ def test_a_gpu_machine_without_a_network_gets_all_that_its_packages_need() -> No
         needs = importlib.metadata.requires(package) or []
         names = {re.match(r"[\w.-]+", one)[0].lower().replace("_", "-") for one in needs if "extra ==" not in one}
         assert names <= there, package
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("root", "passed"),
+    [("/data/my own/r.csv", "/data/my own/r.csv"), ("my own/r.csv", f"{ROOT}/my own/r.csv"), ("~/r.csv", "~/r.csv")],
+)
+def test_a_corpus_is_found_from_here_whatever_its_path(root: str, passed: str) -> None:
+    call = ["make", "--dry-run", "--no-print-directory", "reproduce", "CHAPTER=your_recordings", f"ROOT={root}"]
+    said = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f'-p root "{passed}" -p profile paper' in said
