@@ -506,10 +506,23 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Run again, it goes on where it was. Words are those of US English.",
     )
     parser.add_argument("--corpus", default="ravdess", choices=corpora.NAMES)
-    parser.add_argument("--root", metavar="FOLDER", help="of the corpus (default: as corpora.load)")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="for the alignments")
+    parser.add_argument(
+        "--root",
+        metavar="FOLDER",
+        help="of the corpus; of table, it or its folder (default: what SERLIB_NAME says, or NAME in the cache folder)",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="for the alignments, and alignment.json: what failed, what is doubtful",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
-    parser.add_argument("--transcripts", metavar="NAME", help="align other text than the reference, as corpora.load")
+    parser.add_argument(
+        "--transcripts",
+        metavar="NAME",
+        help="align the text of transcripts/NAME.tsv below the corpus, or of a path, not the corpus's own",
+    )
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
@@ -547,7 +560,7 @@ def _tell(report: Mapping[str, Any], out: Path) -> None:
             "%s words (%s times) that the dictionary lacks are pronounced by espeak-ng's rules, most often: %s",
             *(f"{len(spoken):,}", f"{times:,}", ", ".join(f"{w} ({spoken[w]['phones']})" for w in often)),
         )
-    log.info("all of it is in %s; read it with corpora.load(..., alignments=%r)", out / REPORT, str(out))
+    log.info("all of this is in %s; corpora.load(..., alignments=%r) reads the alignments", out / REPORT, str(out))
 
 
 if __name__ == "__main__":

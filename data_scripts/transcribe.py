@@ -193,7 +193,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "utterance per line, as transcripts/NAME.tsv in the folder of the corpus.",
     )
     parser.add_argument("--corpus", default="iemocap", choices=corpora.NAMES)
-    parser.add_argument("--root", metavar="FOLDER", help="of the corpus (default: as corpora.load)")
+    parser.add_argument(
+        "--root",
+        metavar="FOLDER",
+        help="of the corpus; of table, it or its folder (default: what SERLIB_NAME says, or NAME in the cache folder)",
+    )
     parser.add_argument(
         "--out",
         default="asr",
@@ -206,7 +210,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         choices=("pocketsphinx", "torchaudio"),
         help="pocketsphinx has its model with it, torchaudio downloads one (default: %(default)s)",
     )
-    parser.add_argument("--limit", type=int, help="only the first utterances, to try it out")
+    parser.add_argument("--limit", type=int, help="only the first utterances, to try it out with an --out of its own")
     parser.add_argument(
         "--batch-seconds",
         type=float,

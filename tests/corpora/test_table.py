@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serlib import corpora, features, runs, tables
+from serlib import corpora, features, protocols, runs, tables
 from serlib.corpora.corpus import Skip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -422,7 +422,7 @@ NAMES = {
 CORPORA = {name: [form.format(*one) for one in itertools.product(*parts)] for name, (form, *parts) in NAMES.items()}
 FIRST = {
     "CREMA-D": ("1001_DFA_ANG_XX", "1001", "1001", "angry", "", None),
-    "TESS": ("OAF_back_angry", "OA", "OA", "angry", "back", None),
+    "TESS": ("OAF_back_angry", "OA", "OA back", "angry", "back", None),
     "EmoDB": ("03a01Fa", "03", "03", "happy", "", None),
     "MELD": ("dev_dia0_utt0", "Joey", "dev/dia0", "joy", "Oh, that\u2019s great!", "devel"),
 }
@@ -448,3 +448,5 @@ def test_the_lines_of_the_page_make_the_table(name, tmp_path, monkeypatch):
     else:
         assert speech.classes == corpora.EMOTIONS
         assert len(speech.four_class()) == 16
+    if name == "TESS":  # two speakers, whose dialogues make it possible to leave one out
+        assert [split.name for split in protocols.leave_one_speaker_out(speech)] == ["OA", "YA"]
