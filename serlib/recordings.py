@@ -369,7 +369,7 @@ def vectors_of_text(root: str | Path, dims: int) -> Space:
 def _text(root: Path) -> str:
     """What stands for vectors of the corpus's text, as long as it is the same."""
     content = (root / sewa.TEXT).read_bytes()
-    return f"{TEXT} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+    return f"{TEXT} {hashlib.blake2b(content).hexdigest()[:32]}"
 
 
 def _pronounced(words: Sequence[str], options: Options) -> dict[str, Sequence[str]]:
