@@ -322,7 +322,7 @@ def test_where_the_test_is_withheld_devel_is_tested_and_the_last_of_train_tune(r
 
 
 def test_a_corpus_without_partitions_is_told_why(recordings, tmp_path):
-    with pytest.raises(ValueError, match=r"needs recordings.*; corpus toy has none\. Try random-folds"):
+    with pytest.raises(ValueError, match=r"as train and as test or devel; corpus toy has 0, 0 and 0"):
         PROTOCOLS["partitions"](Corpus("toy", tmp_path, utterances(tmp_path, EMOTIONS, 4)))
     for parts, found in ((("train",), "8 and 0"), (("devel", "test"), "0 and 3")):
         part = recordings.select(of(recordings, *parts))
