@@ -37,7 +37,7 @@ help:
 	@echo "make lint       check style and formatting (ruff)"
 	@echo "make unit       run the unit tests (pytest)"
 	@echo "make records    make what workflow/runs.yml and spaces.yml list and results/ lacks; N=1 only says what (Snakemake)"
-	@echo "make replay     start every listed run anew and compare with its record; FULL=1 to the first look"
+	@echo "make replay     start a listed run of each group anew and compare; FULL=1 all, to the first look"
 	@echo "make audit      train every listed run from nothing and compare; N=3 only three"
 	@echo "make notebooks  run every chapter and compare with its stored outputs (nbval)"
 	@echo "make html       build the book from the stored outputs; warnings are errors"

@@ -97,8 +97,8 @@ def scores(
         measure: of their task.
 
     Returns:
-        a row per system with `estimate`, `low`, `high` (95 %) and numbers of `speakers`
-        and `trainings`.
+        a row per system with `estimate`, `low`, `high` (95 %; nan where there are fewer
+        than five speakers or trainings) and numbers of `speakers` and `trainings`.
     """
     rows = {}
     for system, own in records.items():

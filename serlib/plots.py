@@ -473,7 +473,7 @@ def traces(
 
     Args:
         recording: with labels.
-        names: of its dimensions.
+        names: of its dimensions, one for each column of the labels.
         title: of the figure.
         felt: seconds to what the subject felt, a column per dimension; None where
             nobody knows.

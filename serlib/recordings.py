@@ -197,7 +197,8 @@ class WordVectors(Vectored):
 
     Vectors are those of `Settings.vectors`: of a file or a mapping; `word2vec`, learnt
     from the spoken words of the training part; `text`, learnt from the corpus's
-    `text.txt`, see `sewa.read_text`; or a control: `phonetic`, which knows
+    `text.txt`, see `sewa.read_text`, or, after a warning, as `word2vec` where there is
+    none; or a control: `phonetic`, which knows
     how the words of the training part are pronounced and nothing else; `identity`,
     which only tells words apart; `zeros`. A word without a vector gets one drawn from
     its letters, always the same, with the mean and the deviation of others.
@@ -245,7 +246,8 @@ class SpokenVectors(WordVectors):
 
     The encoder, and the mapping to a space of text, are learnt from the training part;
     other recordings are encoded from their sound alone, at the boundaries that
-    `Options.boundaries` says.
+    `Options.boundaries` says; but for `transcript` and `Options.alignment` `given`,
+    which look words up.
 
     Attributes:
         aligned: whether vectors are mapped to the space of `Settings.vectors`, which
@@ -358,6 +360,9 @@ def vectors_of_text(root: str | Path, dims: int) -> Space:
     Args:
         root: the corpus's folder; see `sewa.read_text`.
         dims: numbers per vector.
+
+    Returns:
+        a vector for every word that occurs at least twice.
 
     Raises:
         OSError, ValueError: as `sewa.read_text`.

@@ -313,11 +313,18 @@ def gaps(
         measures: of their task, to their headings.
 
     Returns:
-        a row per pair, a column per measure: an Interval, for `signed` to write.
+        a row per pair, a column per measure: an Interval, for `signed` to write; its
+        ends are nan where there are fewer than five items or trainings.
+
+    Raises:
+        KeyError: for a system without records.
+        ValueError: if a pair has no fold and seed in common, or was tested on others.
     """
     rows = {}
     for told, (a, b) in pairs.items():
         both = shared(records[a], records[b])
+        if not both[0]:
+            raise ValueError(f"{a} and {b} have no fold and seed in common")
         rows[told] = {name: clustered(*both, m)[0] for m, name in measures.items()}
     return _table(rows, "difference")
 

@@ -65,6 +65,8 @@ def test_tables_of_several_measures_say_what_each_says_alone() -> None:
     measures = {"ua": "UA", "wa": "WA"}
     gaps = tables.gaps(own, {"good − bad": ("good", "bad")}, measures)
     assert gaps.shape == (1, 2) and gaps.loc["good − bad", "WA"] == tables.clustered(*own.values(), "wa")[0]
+    with pytest.raises(ValueError, match="good and few have no fold and seed in common"):
+        tables.gaps(own | {"few": []}, {"": ("good", "few")}, measures)
     told = tables.by_measure(own, measures)
     assert told.loc["bad", "UA"] == tables.with_interval(tables.scores(own["bad"]).loc["bad"])
     assert tables.with_interval(intervals.Interval(math.nan, math.nan, 0.25)) == "25.0"

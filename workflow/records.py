@@ -2,7 +2,7 @@
 
     python workflow/records.py status             what is missing, and what other code made
     python workflow/records.py make GROUP         make what is missing of a group, and pack it
-    python workflow/records.py replay [--full]    start every listed run anew and compare
+    python workflow/records.py replay [--full]    start one listed run of each group anew, or all, and compare
     python workflow/records.py audit [--sample N] train listed runs anew and compare predictions
 
 `workflow/runs.yml` is the list, `results/` holds the records; `make records` goes through the groups with

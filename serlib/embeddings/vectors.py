@@ -227,7 +227,7 @@ def kept_vectors(told: str, learn: Callable[[], Space]) -> Space:
         learn: gives the vectors; of several processes at once, one calls it.
 
     Raises:
-        OSError: if the cache cannot be written.
+        OSError: if the cache cannot be written; and whatever `learn` raises.
     """
     name = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
     kept = cache_folder() / "vectors" / f"{name}.npz"

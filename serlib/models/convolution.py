@@ -118,7 +118,8 @@ class Paralinguistic(nn.Module):
         for layer, pool in zip(self.convolutions, self.pools, strict=True):
             kernel = layer.kernel_size[0]
             x = functional.pad(x, ((kernel - 1) // 2, kernel // 2))
-            if x.shape[1] == self.stride == 1:
+            first = layer is self.convolutions[0]
+            if first and self.stride == 1 and pool <= 256:  # places are bytes
                 x = Pooled.apply(x[:, 0], layer.weight, layer.bias, pool)
             else:  # ties share the gradient
                 x = layer(x).unflatten(2, (-1, pool)).amax(3)
