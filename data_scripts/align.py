@@ -31,6 +31,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 if __name__ == "__main__" and __package__ in (None, ""):  # python data_scripts/align.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_scripts.workshop import same_settings
 from serlib import corpora, files, parallel
 from serlib.corpora.alignments import SUFFIXES, read_alignment, stem
 from serlib.corpora.corpus import Corpus, Utterance
@@ -391,11 +392,7 @@ def _begin(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"{path}: expected what an earlier run has done, found a damaged file; remove {out}"
         ) from error
-    for name, value in settings.items():
-        if begun.get(name) != value:
-            raise ValueError(
-                f"{path}: begun with {name} {begun.get(name)!r}, not {value!r}; remove {out}, or choose another --out"
-            )
+    same_settings(path, begun, settings, f"remove {out}, or choose another --out")
     return notes
 
 

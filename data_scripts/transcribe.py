@@ -20,6 +20,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # python data_scripts/
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_scripts.recognisers import Engine, sphinx, wav2vec
+from data_scripts.workshop import same_settings
 from serlib import corpora, files
 from serlib.corpora.corpus import Corpus, Utterance
 from serlib.corpora.transcripts import HEADER, word_error_rates
@@ -116,12 +117,7 @@ def _finished(part: Path, settings: Mapping[str, Any]) -> dict[str, str]:
         raise ValueError(
             f"{part}: expected what an earlier run has finished, found a damaged file; remove it"
         ) from error
-    for name, value in settings.items():
-        if begun.get(name) != value:
-            raise ValueError(
-                f"{part}: begun with {name} {begun.get(name)!r}, not {value!r}; run with that, remove the file, "
-                "or choose another --out"
-            )
+    same_settings(part, begun, settings, "run with that, remove the file, or choose another --out")
     return texts
 
 

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,20 @@ def spread(work: Callable[..., int], tasks: Sequence[tuple[Any, ...]], jobs: int
         raise RuntimeError(
             "a process that speaks was killed, perhaps for want of memory; run again to go on, with fewer --jobs"
         ) from error
+
+
+def same_settings(path: Path, begun: Mapping[str, Any], settings: Mapping[str, Any], advice: str) -> None:
+    """Raise ValueError if a file tells that work was begun with other settings than it is to go on with.
+
+    Args:
+        path: of the file.
+        begun: what it tells.
+        settings: that are wanted now.
+        advice: what to do about it.
+    """
+    for name, value in settings.items():
+        if begun.get(name) != value:
+            raise ValueError(f"{path}: begun with {name} {begun.get(name)!r}, not {value!r}; {advice}")
 
 
 def describe(root: Path, about: dict[str, Any]) -> None:

@@ -23,7 +23,6 @@ from matplotlib.patches import Rectangle
 
 from serlib import display
 from serlib.corpora.corpus import EMOTIONS, Recording, Segment
-from serlib.metrics import Interval
 
 INK = "#595959"
 """Text and axes."""
@@ -410,28 +409,6 @@ def spectrogram(
     )
     axes.set(xlim=(0, len(samples) / rate), ylim=(0, top / 1000))
     axes.set(xlabel="time (s)", ylabel="frequency (kHz)")
-
-
-def differences(gaps: Mapping[str, Interval], *, title: str, xlabel: str) -> Figure:
-    """Draw differences in points with their intervals, and where nothing differs.
-
-    Args:
-        gaps: name to a difference of two scores, as `tables.difference` gives it.
-        title: the message of the figure.
-        xlabel: of what, with what the interval is.
-    """
-    figure, axes = plt.subplots(figsize=(5.6, 1.4 + 0.34 * len(gaps)))
-    rows = np.arange(len(gaps))[::-1]
-    low, high, gap = 100 * np.array(list(gaps.values())).T
-    errors = [gap - low, high - gap]
-    axes.errorbar(gap, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3)
-    offset = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
-    for row, value in zip(rows, gap, strict=True):
-        axes.annotate(f"{value:+z.1f}", (value, row), fontsize=10, **offset)
-    axes.axvline(0, color=INK, linestyle=":", linewidth=1)
-    axes.set(yticks=rows, yticklabels=gaps, ylim=(-0.6, len(gaps) - 0.4))
-    axes.set(xlabel=xlabel, title=title)
-    return figure
 
 
 def crosses(

@@ -267,38 +267,6 @@ def word_errors(record: Record, corpus: Corpus | None = None) -> float:
     return math.nan if told is None else told
 
 
-def differences(
-    records: Mapping[str, Sequence[Record]],
-    pairs: Iterable[tuple[str, str]],
-    measure: str = "ua",
-    ids: Collection[str] | None = None,
-    paper: str | None = None,
-) -> pd.DataFrame:
-    """Tabulate differences of two systems each, in points, paired over test items.
-
-    Args:
-        records: system to its records.
-        pairs: of systems; one without a fold and seed that both have is left out.
-        measure, ids: as in `scores`.
-        paper: adds the difference of the two numbers that it prints.
-
-    Returns:
-        a row `a − b` per pair: the difference with its interval, p, and the paper's.
-    """
-    rows = {}
-    for a, b in pairs:
-        both = shared(records.get(a, ()), records.get(b, ()))
-        if not all(both):
-            continue
-        gap, p = difference(*both, measure, ids)
-        rows[f"{a} − {b}"] = row = {"points": signed(gap), "p": p_value(p)}
-        if paper is not None:
-            printed = [papers.published(paper, one, measure) for one in (a, b)]
-            values = [math.nan if one is None else one.value for one in printed]
-            row["published"] = signed(values[0] - values[1])
-    return _table(rows, f"difference of {measure.upper()}")
-
-
 def gaps(
     records: Mapping[str, Sequence[Record]],
     pairs: Mapping[str, tuple[str, str]],
