@@ -260,7 +260,7 @@ REFUSED = {
     "zip": (archive("my.csv", "a.wav"), "found a zip file of 2 files; unpack it and give the table in it"),
     "damaged zip": (archive("my.csv")[:30], "found a damaged archive"),
     "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "found an old Excel workbook; save it as CSV"),
-    "gzip": (gzip.compress(b"path,emotion"), "found a compressed file; unpack it"),
+    "gzip": (gzip.compress(b"path,emotion", mtime=0), "found a compressed file; unpack it"),
     "HTML": ("\n<!DOCTYPE html><html>", "found a web page; download the table itself"),
     "damaged Parquet": (b"PAR1 and nothing more", "my.csv: a damaged Parquet file ("),
     "wrong folder": (
