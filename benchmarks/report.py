@@ -17,6 +17,9 @@ import torch
 from serlib import provenance
 from serlib.files import write_json, write_text
 
+BEFORE = round(os.getloadavg()[0], 1)
+"""Load average when a benchmark began: 0 on a machine that does nothing else."""
+
 
 def report(
     folder: Path, name: str, tables: Mapping[str, pd.DataFrame], hardware: str | Mapping[str, str], **facts: Any
@@ -33,6 +36,7 @@ def report(
     about = {
         "date": date.today().isoformat(),
         "hardware": hardware,
+        "load average before": BEFORE,
         "load average at the end": round(os.getloadavg()[0], 1),
         "versions": provenance.versions(),
         **{key.replace("_", " "): value for key, value in facts.items()},
