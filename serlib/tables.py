@@ -373,6 +373,20 @@ def kept(
     return results.read(folder, predictions=True, **own)
 
 
+def whole(records: Iterable[Record]) -> list[Record]:
+    """Keep the seeds of which every fold is there that any seed has, so that no fold
+    counts more than another.
+
+    Args:
+        records: of one system.
+    """
+    records, folds = list(records), {}
+    for record in records:
+        folds.setdefault(record.seed, set()).add(record.fold)
+    every = set().union(*folds.values())
+    return [record for record in records if folds[record.seed] == every]
+
+
 def profiles(system: System, **shown: Any) -> pd.DataFrame:
     """Tabulate a system's settings in each profile.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serlib import claims, intervals, tables
+from serlib import claims, intervals, models, papers, tables
 from serlib.claims import Claim
 from serlib.results import Predictions
 
@@ -132,3 +132,31 @@ def test_tables_are_text() -> None:
     tested = claims.test({"x": Claim("a", "b")}, {"a": records(0.9), "b": records(0.5)}, CORPUS)
     assert all(isinstance(cell, str) for cell in claims.table(tested).to_numpy().flat)
     assert isinstance(claims.test({}, {}, CORPUS), pd.DataFrame)
+
+
+@pytest.mark.parametrize("paper", claims.CLAIMED)
+def test_what_papers_claim_is_about_their_systems_and_measures(paper: str) -> None:
+    systems = models.systems(paper)
+    for one in claims.CLAIMED[paper].values():
+        assert one.better != one.worse and one.measure in systems[one.worse].task.measures, one
+        assert {one.better, one.worse} <= systems.keys()
+    assert not claims.CLAIMED[paper].keys() & claims.UNTESTABLE_HERE[paper].keys()
+    assert list(claims.CLAIMED) == list(claims.UNTESTABLE_HERE) == list(papers.PAPERS)
+
+
+def test_claims_of_several_papers_are_one_family() -> None:
+    own = {"good": records(0.7), "bad": records(0.5)}
+    one = claims.test({"good beats bad": Claim("good", "bad")}, own, CORPUS)
+    few = claims.test({"good beats bad": Claim("good", "bad")}, own | {"bad": records(0.5, folds=2)}, CORPUS)
+    family = claims.judged(pd.concat({"a": one, "b": one, "c": few}))
+    np.testing.assert_allclose(
+        family["corrected"][:2], np.minimum(1, 2 * one["p"].iloc[0])
+    )  # of the third nothing is told
+    assert np.isnan(family["corrected"].iloc[2]) and family["verdict"].iloc[2] == claims.OPEN
+    assert one["corrected"].iloc[0] == one["p"].iloc[0]
+
+
+def test_only_whole_seeds_count() -> None:
+    ragged = records(0.9, seeds=2) + [one for one in records(0.9, seeds=3) if one.seed == 2 and one.fold < 2]
+    assert {(one.seed, one.fold) for one in tables.whole(ragged)} == set(itertools.product(range(2), range(5)))
+    assert tables.whole([]) == []
