@@ -87,7 +87,7 @@ def copy(tmp_path: Path) -> Path:
     """What the steps change, where nothing else sees it."""
     shutil.copytree(ROOT / "serlib", tmp_path / "serlib", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "tests").mkdir()
-    for name in ("tests/test_papers.py", "pyproject.toml"):
+    for name in ("tests/test_papers.py", "tests/test_claims.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -114,6 +114,7 @@ def section(name: str) -> str:
 def test_the_guide_names_every_file_that_the_steps_below_change() -> None:
     paper = ("serlib/papers.py", "book/references.bib", "serlib/models/KEY.py", "`PAPERS`", "serlib/models/__init__.py")
     paper += ("`SYSTEMS`", "`VARIANTS`", "tests/test_papers.py", "workflow/runs.yml")
+    paper += ("`CLAIMED`", "serlib/claims.py", "`UNTESTABLE_HERE`", "tests/test_claims.py")
     assert [name for name in paper if name not in section("paper")] == []
     corpus = ("serlib/corpora/NAME.py", "read(root, *, progress=True)", "`NAMES`", "`HOW_TO_GET`", "`load`")
     assert [name for name in (*corpus, "SERLIB_NAME") if name not in section("corpus")] == []
@@ -125,11 +126,18 @@ def test_a_paper_is_added(copy: Path, synthetic_root: Path) -> None:
     add(copy / "serlib/papers.py", r"results=_TZIRAKIS2021,\n        \),\n", NUMBERS)
     add(copy / "tests/test_papers.py", r"(?m)^SYSTEMS = \{\n", "")
     add(copy / "tests/test_papers.py", r'(?m)^    "tzirakis2021": \{.*\},\n', '    "toy2026": {"bag"},\n')
+    add(copy / "serlib/claims.py", r"(?m)^CLAIMED = \{\n", '    "toy2026": {},\n')
+    add(
+        copy / "serlib/claims.py",
+        r"(?m)^UNTESTABLE_HERE = \{\n",
+        '    "toy2026": {"better than dice": "no dice"},\n',
+    )
     said = python(
         copy,
         "-c",
         "import pytest, sys; from serlib import corpora, runs, tables\n"
-        "assert pytest.main(['-q', '-p', 'no:cacheprovider', 'tests/test_papers.py']) == 0\n"
+        "tests = ['tests/test_papers.py', 'tests/test_claims.py', '-k', 'test_papers or papers_claim']\n"
+        "assert pytest.main(['-q', '-p', 'no:cacheprovider', *tests]) == 0\n"
         "corpus = corpora.load('synthetic', sys.argv[1], progress=False).four_class()\n"
         "made = [runs.run('toy2026', 'bag', corpus, variant=name, jobs=1, progress=False, results_dir='out')[0]\n"
         "        for name in ('', 'no bias')]\n"
