@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 from torchaudio.datasets import LIBRISPEECH
 from torchaudio.functional import forced_align, merge_tokens
-from tqdm import tqdm
 
 if __name__ == "__main__" and __package__ in (None, ""):  # python data_scripts/librispeech.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -39,6 +38,7 @@ from serlib.corpora.corpus import Segment
 from serlib.determinism import find_device
 from serlib.embeddings import spoken
 from serlib.features import RATE, read_waveform
+from serlib.progress import bar
 
 log = logging.getLogger(__name__)
 
@@ -181,17 +181,12 @@ def align(
         missing = [part for part in parts if not part.path.exists()]
         left = [one for part in missing for one in utterances[part.sentences]]
         spoken_parts.check_space(out, sum(len(one.words) for one in left))
-        with tqdm(
-            total=len(utterances),
-            initial=len(utterances) - len(left),
-            unit="utterance",
-            desc="Aligning",
-            disable=not progress,
-        ) as bar:
+        done = len(utterances) - len(left)
+        with bar(progress, total=len(utterances), initial=done, unit="utterance", desc="Aligning") as told:
             for part in missing:
                 chosen = utterances[part.sentences]
                 _align_part(chosen, part.sentences.start, recogniser, device, part.path)
-                bar.update(len(chosen))
+                told.update(len(chosen))
         refusals = spoken_parts.refusals(parts)
         if len(refusals) == len(utterances):
             raise ValueError(

@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 if __package__ in (None, ""):  # run as a command: the folder above holds the packages
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -23,6 +21,7 @@ from data_scripts.conversations.scene import Subject
 from data_scripts.synthetic.plan import apportion, deck
 from data_scripts.synthetic.voice import NATIVE_RATE, Synthesiser, library
 from serlib import files
+from serlib.progress import bar
 
 VERSION = 2
 """Goes up with every change of what is made; a corpus of another version is not taken for this one."""
@@ -91,9 +90,9 @@ def make(
         longest_first = sorted(missing, key=lambda pair: -pair[1])
         tasks = [(root, unfinished, both, long, seed, alignment) for both, long in longest_first]
         done = subjects - 2 * len(missing)
-        with tqdm(total=subjects, initial=done, unit="rec", desc="Speaking", disable=not progress) as bar:
+        with bar(progress, total=subjects, initial=done, unit="rec", desc="Speaking") as told:
             for count in workshop.spread(scene.write, tasks, jobs):
-                bar.update(count)
+                told.update(count)
         _describe(root, [subject for both, _ in pairs for subject in both], request)
 
 

@@ -14,8 +14,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 if __package__ in (None, ""):  # run as a command: the folder above holds the packages
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -25,6 +23,7 @@ from data_scripts.synthetic.lexicon import Entry
 from data_scripts.synthetic.plan import Planned, class_counts, digest, plan
 from data_scripts.synthetic.voice import Synthesiser, arpabet, library
 from serlib import files
+from serlib.progress import bar
 
 VERSION = 2
 """Goes up with every change of what is made; a corpus of another version is not taken for this one."""
@@ -73,9 +72,9 @@ def make(
         workshop.check_space(root, left * BYTES_PER_UTTERANCE)
         tasks = [(root, unfinished, turns, seed) for turns in sorted(missing, key=len, reverse=True)]
         done = utterances - left
-        with tqdm(total=utterances, initial=done, unit="utt", desc="Speaking", disable=not progress) as bar:
+        with bar(progress, total=utterances, initial=done, unit="utt", desc="Speaking") as told:
             for count in workshop.spread(_speak, tasks, jobs):
-                bar.update(count)
+                told.update(count)
         _describe(root, dialogues, request)
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.signal import resample_poly
-from tqdm import tqdm
 
 if __name__ == "__main__" and __package__ in (None, ""):  # python data_scripts/speak.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,6 +30,7 @@ from data_scripts.synthetic.plan import SPEAKERS
 from data_scripts.synthetic.voice import NATIVE_RATE, Phone, Reading, Synthesiser, library
 from serlib.corpora.corpus import Segment
 from serlib.embeddings import spoken
+from serlib.progress import bar
 
 VERSION = 1
 """Goes up with every change of what is made."""
@@ -128,17 +128,12 @@ def speak(
         missing = [part for part in parts if not part.path.exists()]
         left = sum(len(own) for part in missing for own in words[part.sentences])
         spoken_parts.check_space(out, left)
-        with tqdm(
-            total=request["words"],
-            initial=request["words"] - left,
-            unit="word",
-            unit_scale=True,
-            desc="Speaking",
-            disable=not progress,
-        ) as bar:
+        whole = request["words"]
+        shown = {"total": whole, "initial": whole - left, "unit": "word", "unit_scale": True}
+        with bar(progress, desc="Speaking", **shown) as told:
             tasks = [(words[part.sentences], part.sentences.start, voices, part.path) for part in missing]
             for count in workshop.spread(_speak_part, tasks, jobs):
-                bar.update(count)
+                told.update(count)
         spoken_parts.join(out, parts, np.arange(len(words)) % voices, request["voices"], request)
 
 

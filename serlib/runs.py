@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import re
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,7 +23,6 @@ from joblib import cpu_count, delayed
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
-from tqdm import tqdm
 
 from serlib import files, inputs, models, parallel, provenance, results, training
 from serlib.batching import Dataset, Ragged
@@ -35,7 +35,7 @@ from serlib.features import FEATURES
 from serlib.features.text import Vocabulary
 from serlib.inputs import Source, Vectored
 from serlib.models.system import System
-from serlib.progress import Progress
+from serlib.progress import Progress, bar
 from serlib.protocols import PROTOCOLS, Split
 from serlib.results import Predictions, Record
 from serlib.settings import ADDED, Settings, Sizes
@@ -338,6 +338,8 @@ def make(
         if jobs is None:
             on_gpu = find_device(missing[0].device).type == "cuda"
             jobs = 1 if on_gpu else cpu_count()
+        if folder is not None:
+            _check_writable(folder)
         there |= _make_all(missing, corpus, jobs, progress, (folder, weights))
     return [there[run] for run in plan]
 
@@ -658,6 +660,20 @@ def _folder(results_dir: Any) -> Path | None:
     return folder
 
 
+def _check_writable(folder: Path) -> None:
+    """Notice before a training, not after it, that its record cannot be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = error.strerror or error
+        raise OSError(
+            f"results_dir is {folder}, where nothing can be written ({why}); expected a"
+            " folder of your own, or None to keep none"
+        ) from error
+
+
 def _check(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         told = ", ".join(known) or "none"
@@ -718,20 +734,20 @@ def _make_all(
     _extract(missing, corpus, progress)
     jobs = min(jobs, len(missing))
     if jobs <= 1:
-        with Progress(len(missing), progress) as bar:
+        with Progress(len(missing), progress) as told:
             for run in missing:
-                bar.begin(run.name)
-                yield run, _make(run, corpus, bar, *keep)
+                told.begin(run.name)
+                yield run, _make(run, corpus, told, *keep)
         return
     how = (corpus, False, *keep)
     tasks = (delayed(_numbered)(n, run, *how) for n, run in enumerate(missing))
     made = parallel.run(tasks, jobs, ordered=False, pre_dispatch=jobs)
     shown = {"total": len(missing), "unit": "run", "leave": False}
-    with tqdm(desc=missing[0].system, disable=not progress, **shown) as bar:
+    with bar(progress, desc=missing[0].system, **shown) as told:
         for n, record in made:
-            bar.update()
+            told.update()
             dev = min(look["dev_loss"] for look in record.history)
-            bar.set_postfix(dev=f"{dev:.3f}")
+            told.set_postfix(dev=f"{dev:.3f}")
             yield missing[n], record
 
 

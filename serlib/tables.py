@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from serlib import metrics, models, papers, results
 from serlib.corpora import conversations, synthetic
 from serlib.corpora.corpus import Corpus
 from serlib.corpora.transcripts import word_error_rate
-from serlib.intervals import clustered_difference
+from serlib.inputs import Words
+from serlib.intervals import accuracy_interval, clustered_difference, recall_interval
 from serlib.metrics import Interval, Measure
 from serlib.models.system import System
 from serlib.results import Predictions, Record, pooled
@@ -36,6 +38,11 @@ CEILINGS += (("plain", "accuracy"), ("emphasis", "accuracy"))
 """Subset and measure of each column of `ceilings`."""
 
 TASKS = {task.name: task for task in (CLASSES, CONTINUOUS)}
+
+INTERVALS = {"ua": recall_interval, "wa": accuracy_interval}
+"""Measure to its interval over items, where there is a better one than a bootstrap's:
+that holds too little near one and where a class is rare, see chapter `evaluation`.
+"""
 
 
 def measure_of(record: Record, name: str) -> Measure:
@@ -75,7 +82,8 @@ def judgements(records: Iterable[Record]) -> pd.DataFrame:
 def scores(
     records: Iterable[Record], measure: str = "ua", ids: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """Score every system, with a bootstrap interval over test items.
+    """Score every system, with an interval over test items: for `ua` and `wa` one that
+    holds for rare classes and near one too, for other measures a bootstrap's.
 
     Args:
         records: of any systems and variants, with their predictions.
@@ -91,7 +99,8 @@ def scores(
         sums = _statistics(own, measure, ids)
         items = sums.index.get_level_values("id")
         of = measure_of(own[0], measure)
-        low, high, estimate = metrics.bootstrap(of, sums.to_numpy(), groups=items)
+        interval = INTERVALS.get(measure, partial(metrics.bootstrap, of))
+        low, high, estimate = interval(sums.to_numpy(), groups=items)
         seeds = sums.index.get_level_values("seed").nunique()
         rows[name] = {"estimate": estimate, "low": low, "high": high}
         rows[name] |= {"items": items.nunique(), "seeds": seeds}
@@ -422,16 +431,26 @@ def made(records: Iterable[Record]) -> pd.DataFrame:
 
 def about(records: Iterable[Record]) -> str:
     """Say in a line how many runs there are, how long they took, on what, and which
-    commits made them.
+    commits made them; and of runs in a paper's size whether their word vectors started
+    at random, for want of the paper's.
     """
     records = list(records)
     machines = ", ".join(sorted({one.hardware for one in records}))
     commits = ", ".join(sorted({one.commit or "unknown" for one in records}))
     minutes = sum(one.wall_time for one in records) / 60
+    random = [one for one in records if one.profile == "paper" and _at_random(one)]
     return (
         f"{len(records)} runs, {minutes:.0f} minutes of training on {machines}; commits"
         f" {commits}"
+        + (f"; IN {len(random)} OF THEM WORD VECTORS START AT RANDOM" if random else "")
     )
+
+
+def _at_random(record: Record) -> bool:
+    """Whether a run reads words, and their vectors started at random."""
+    eats = models.systems(record.paper)[record.system].inputs.values()
+    reads = any(isinstance(one, Words) for one in eats)
+    return reads and record.settings.get("vectors") is None
 
 
 def ceilings(

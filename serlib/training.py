@@ -6,6 +6,7 @@ used by all five papers.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import math
@@ -103,8 +104,11 @@ def fit(
         bar.expect(budget)
         _log_padding(train, settings.batch_size, seed)
         if checkpoint is not None and (state := checkpoint.load()) is not None:
-            course = _restore(state, model, optimiser, generator, device)
-            bar.look(course.history[-1], course.best)
+            course = _resumed(state, model, optimiser, generator, device) or course
+            if course.history:
+                bar.look(course.history[-1], course.best)
+            else:
+                log.warning("%s is of other code; the run starts anew", checkpoint.path)
         over = course.step >= budget or course.misses >= settings.patience
         what = (model, train, loss_of, settings, optimiser, generator, course)
         for loss in [] if over else _updates(*what):
@@ -256,6 +260,25 @@ def _state(
         "random": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if cuda else None,
     }
+
+
+def _resumed(
+    state: Mapping[str, Any],
+    model: nn.Module,
+    optimiser: torch.optim.Adam,
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> _Course | None:
+    """Restore a state; None, with everything as it was, if it is not of such a model
+    and such a training.
+    """
+    course = _Course(order=generator.get_state())
+    before = copy.deepcopy(_state(course, model, optimiser, device))
+    try:
+        return _restore(state, model, optimiser, generator, device)
+    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError):
+        _restore(before, model, optimiser, generator, device)
+        return None
 
 
 def _restore(

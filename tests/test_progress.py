@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from serlib.progress import Progress, bar
@@ -17,3 +20,11 @@ def test_a_bar_is_hidden_by_its_caller_or_by_the_environment(
     with Progress(1, shown) as training:
         training.begin("training")
     assert ("training" in capsys.readouterr().err) == expected
+
+
+def test_every_bar_asks_the_environment() -> None:
+    """Nobody but `bar` makes one of tqdm's own."""
+    root = Path(__file__).resolve().parent.parent
+    places = [path for name in ("serlib", "data_scripts") for path in (root / name).rglob("*.py")]
+    found = {path.name for path in places if re.search(r"\btqdm\(", path.read_text(encoding="utf-8"))}
+    assert found == {"progress.py"}

@@ -157,6 +157,8 @@ def test_parameters_of_a_chapter(corpus, tmp_path) -> None:
         for call in (partial(make, plan(corpus)), partial(runs.trained, plan(corpus)[0])):
             with pytest.raises(ValueError, match=r"results_dir is .*; expected a folder"):
                 call(corpus, results_dir=folder)
+    with pytest.raises(OSError, match=r"results_dir is .*file/below, where nothing can be written \(Not a directory\)"):
+        make(plan(corpus), corpus, results_dir=tmp_path / "file" / "below")
     for jobs in (0, -1):
         with pytest.raises(ValueError, match=f"jobs is {jobs}; expected 1 or more, or None for all cores"):
             make(plan(corpus), corpus, jobs=jobs)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from serlib import tables
 from serlib.corpora import word_error_rate
-from serlib.results import Record
+from serlib.results import Predictions, Record
 
 
 def test_measured_is_the_value_with_its_interval_and_nothing_where_there_is_none() -> None:
@@ -66,3 +68,37 @@ def test_published_says_how_wrong_recognised_text_is(synthetic) -> None:
         table = tables.published([*own, record], corpus=corpus).xs("WER", axis=1, level=1)
         assert table.loc["tre"].tolist() == ["", ""]
         assert table.loc["tre-asr"].tolist() == [expected, "5.5"]
+
+
+def told(system: str = "tre", **more: Any) -> Record:
+    """A record of forty items, of which one is answered wrongly."""
+    facts = {"corpus": "synthetic", "protocol": "random-folds", "profile": "quick", "fold": 0, "seed": 0, "key": "k"}
+    facts |= {
+        "paper": "yoon2018",
+        "synthetic": True,
+        "history": [],
+        "metrics": {},
+        "settings": {"vectors": None},
+    } | more
+    targets = np.arange(40) % 4
+    answers = np.eye(4)[np.where(np.arange(40) == 5, 3, targets)]
+    said = Predictions([f"u{n:02}" for n in range(40)], targets, answers)
+    return Record(system=system, predictions=said, **facts | more)
+
+
+@pytest.mark.parametrize("measure", tables.INTERVALS)
+def test_scores_have_an_interval_that_holds_near_one(measure: str) -> None:
+    own = [told(seed=seed) for seed in (0, 1)]
+    sums = tables._statistics(own, measure, None)
+    found = tables.INTERVALS[measure](sums.to_numpy(), groups=sums.index.get_level_values("id"))
+    row = tables.scores(own, measure).iloc[0]
+    assert tuple(row[["low", "high", "estimate"]]) == pytest.approx(tuple(found))
+    assert row["estimate"] == pytest.approx(0.975) and row["low"] < 0.9 < row["high"] < 1
+
+
+def test_a_paper_s_size_without_its_word_vectors_says_so() -> None:
+    large = [told(profile="paper"), told(profile="paper", fold=1)]
+    assert tables.about(large).endswith("; IN 2 OF THEM WORD VECTORS START AT RANDOM")
+    with_glove = told(profile="paper", settings={"vectors": "glove"})
+    for fine in (told(), with_glove, told("are", profile="paper")):
+        assert "RANDOM" not in tables.about([fine])

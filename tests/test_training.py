@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from serlib import training
+from serlib import checkpoints, training
 from serlib.batching import Dataset, Ragged
+from serlib.checkpoints import Checkpoint
 from serlib.determinism import find_device, reproducible, seed_everything
 from serlib.settings import Settings
 from serlib.tasks import concordance_loss, softmax_loss
@@ -296,3 +297,19 @@ def test_parameters_are_those_that_are_trained():
     assert training.parameters(model) == 8
     model.bias.requires_grad_(False)
     assert training.parameters(model) == 6
+
+
+def test_a_whole_checkpoint_of_another_net_is_not_gone_on_from(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SECONDS", 0)
+    settings, data = Settings(epochs=3, batch_size=4), numbers(12)
+    kept = Checkpoint(tmp_path / "run.pt", "key")
+    fit(Falling([3.0] * 9), data, numbers(6, classes=1), settings, checkpoint=kept)
+    nets = [Linear(), Linear()]
+    nets[1].load_state_dict(nets[0].state_dict())
+    whole = fit(nets[0], data, data, settings)
+    with caplog.at_level(logging.WARNING, logger="serlib"):
+        again = fit(nets[1], data, data, settings, checkpoint=Checkpoint(tmp_path / "run.pt", "key"))
+    assert again.history == whole.history
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'run.pt'} is of other code; the run starts anew"
+    ]

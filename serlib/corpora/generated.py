@@ -88,6 +88,8 @@ class Generator:
         if not path.is_file():
             begun = (Path(root) / UNFINISHED).is_dir()
             other = f"give the folder of one, or make one: {self.usage} FOLDER"
+            if (Path(root) / "Session1").is_dir():
+                other = 'it looks like IEMOCAP: give corpus="iemocap", or ' + other
             raise FileNotFoundError(
                 f"{root} holds no complete {self.corpus} ({MARKER}, which is written"
                 " last, is missing); "

@@ -16,12 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from serlib.corpora import wav
 from serlib.corpora.alignments import SUFFIXES, read_alignments
 from serlib.corpora.corpus import Corpus, Skip, Utterance, printable
 from serlib.corpora.lines import read_lines
+from serlib.progress import bar
 
 log = logging.getLogger(__name__)
 
@@ -177,13 +176,9 @@ def read(root: str | Path, *, name: str = "iemocap", progress: bool = True) -> C
     lost: list[Skip] = []
     with ThreadPoolExecutor(8) as pool:
         results = pool.map(lambda task: _utterance(*task), tasks)
-        for utterance, skips in tqdm(
-            results,
-            f"Reading {name}",
-            len(tasks),
-            unit="utt",
-            disable=not progress,
-            leave=False,
+        shown = {"unit": "utt", "leave": False}
+        for utterance, skips in bar(
+            progress, results, f"Reading {name}", len(tasks), **shown
         ):
             if utterance is None:
                 lost += skips

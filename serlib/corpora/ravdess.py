@@ -13,10 +13,9 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from serlib.corpora import wav
 from serlib.corpora.corpus import Corpus, Skip, Utterance, printable
+from serlib.progress import bar
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +80,9 @@ def read(root: str | Path, *, progress: bool = True) -> Corpus:
     skipped: list[Skip] = []
     with ThreadPoolExecutor(8) as pool:
         results = pool.map(_utterance, files)
-        for path, result in tqdm(
-            zip(files, results, strict=True),
-            "Reading ravdess",
-            len(files),
-            unit="utt",
-            disable=not progress,
-            leave=False,
-        ):
+        both = zip(files, results, strict=True)
+        shown = {"unit": "utt", "leave": False}
+        for path, result in bar(progress, both, "Reading ravdess", len(files), **shown):
             if isinstance(result, Utterance):
                 utterances.append(result)
             else:

@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from serlib.corpora import wav
 from serlib.corpora.corpus import Corpus, Recording, Segment, Skip, printable
 from serlib.corpora.lines import read_lines
+from serlib.progress import bar
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,8 @@ def read(
     }
     recordings: list[Recording] = []
     words, tags = Counter(aligned=0, spread=0, none=0), Counter()
-    shown = {"unit": "rec", "disable": not progress, "leave": False}
-    for id in tqdm(sorted(found["audio"]), f"Reading {name}", **shown):
+    shown = {"unit": "rec", "leave": False}
+    for id in bar(progress, sorted(found["audio"]), f"Reading {name}", **shown):
         try:
             duration = wav.duration(found["audio"][id])
         except (ValueError, OSError) as error:

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from tqdm import tqdm
-
 from serlib.corpora import wav
 from serlib.corpora.corpus import Corpus, Skip, Utterance, printable
 from serlib.corpora.rows import find, read_rows, refuse
+from serlib.progress import bar
 
 log = logging.getLogger(__name__)
 
@@ -297,13 +296,13 @@ def _sounds(
     `skipped`.
     """
     paths = list(dict.fromkeys(row.path for row in rows))
-    shown = {"unit": "file", "disable": not progress, "leave": False}
+    shown = {"unit": "file", "leave": False}
     with ThreadPoolExecutor(8) as pool:
         found = pool.map(_length, paths)
-        found = tqdm(found, "Reading", len(paths), **shown)
+        found = bar(progress, found, "Reading", len(paths), **shown)
         lengths = dict(zip(paths, found, strict=True))
         sounds = pool.map(lambda row: _sound(row, lengths[row.path]), rows)
-        told = list(tqdm(sounds, "Cutting", len(rows), **shown))
+        told = list(bar(progress, sounds, "Cutting", len(rows), **shown))
     for row, one in zip(rows, told, strict=True):
         if isinstance(one, str):
             skipped.append(Skip(row.where, f"{row.cells['path']}: {one}; left out"))

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu_, softplus
-from tqdm import tqdm
 
 from serlib.determinism import single_thread
 from serlib.embeddings.mapping import check_spaces, criterion
+from serlib.progress import bar
 
 DRAWN = 50
 """Steps whose words and dropout are drawn together."""
@@ -139,7 +139,7 @@ def play(
     mappings = [players.mapping.cpu().numpy().copy()]  # each (seeds, dims, dims)
     criteria, losses = [judge()], []
     fallen = torch.zeros_like(players.rate, dtype=torch.bool)
-    for _ in tqdm(range(settings.epochs), "epochs", disable=not progress):
+    for _ in bar(progress, range(settings.epochs), "epochs"):
         losses.append(players.play(settings.epoch_steps))
         mappings.append(players.mapping.cpu().numpy().copy())
         criteria.append(judge())

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from serlib.embeddings import adversarial, self_learning
 from serlib.embeddings.adversarial import Adversarial
@@ -27,6 +26,7 @@ from serlib.embeddings.mapping import (
     refine,
 )
 from serlib.embeddings.self_learning import SelfLearning
+from serlib.progress import bar
 
 __all__ = [
     "WAYS",
@@ -161,7 +161,7 @@ def _grow(
     progress: bool,
 ) -> Iterable[Proxy]:
     pairs = self_learning.first_dictionary(source, target, settings)
-    for seed in tqdm(seeds, "seeds", disable=not progress):
+    for seed in bar(progress, seeds, "seeds"):
         grown = self_learning.grow(source, target, pairs, settings, seed)
         history = {"objective": grown.objective, "kept": grown.kept}
         yield grown.seed, grown.mapping, history, grown.mappings

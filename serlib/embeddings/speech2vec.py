@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from safetensors.torch import save as tensors
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
-from tqdm import tqdm
 
 from serlib.checkpoints import Checkpoint
 from serlib.determinism import reproducible
 from serlib.embeddings.space import Space
 from serlib.embeddings.spoken import SpokenText, per_voice
 from serlib.files import atomic
+from serlib.progress import bar
 
 log = logging.getLogger(__name__)
 
@@ -228,15 +228,17 @@ def train(
                 "expected sentences with neighbours to learn from, found"
                 f" {len(text)} spoken words and no pair of neighbours"
             )
-        with reproducible(seed + epoch), _bar(epoch, pairs, progress) as bar:
+        what = {"desc": f"epoch {epoch + 1}", "total": pairs.shape[1], "unit": "pair"}
+        shown = bar(progress, unit_scale=True, **what)
+        with reproducible(seed + epoch), shown as told:
             total = count = 0.0
             each = _updates(model, optimiser, words, pairs, settings, epoch, rng)
             for error, size, made in itertools.islice(each, updates):
                 total, count = total + error, count + size
                 if len(trained.opening) < OPENING:
                     trained.opening.append(error / size)
-                bar.update(made)
-                bar.set_postfix(loss=f"{total / count:.4f}")
+                told.update(made)
+                told.set_postfix(loss=f"{total / count:.4f}")
             if updates is not None:
                 return trained
             if not np.isfinite(total):
@@ -262,11 +264,6 @@ def _start(
     model.mean.copy_(mean)
     model.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
     return model, _Words(model.standardise(frames), torch.from_numpy(text.starts))
-
-
-def _bar(epoch: int, pairs: Tensor, shown: bool) -> tqdm:
-    what = {"desc": f"epoch {epoch + 1}", "unit": "pair", "unit_scale": True}
-    return tqdm(total=pairs.shape[1], disable=not shown, **what)
 
 
 def _updates(

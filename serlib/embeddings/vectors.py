@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from serlib.embeddings.space import Space
 from serlib.features.text import PAD, Vocabulary
 from serlib.files import atomic, cache_folder, locked
+from serlib.progress import bar
 
 if TYPE_CHECKING:
     import torch
@@ -253,14 +253,9 @@ def _read_text(
     dims, promised = _layout(path, dims)
     words: dict[bytes, str] = {}
     numbers = array("f")
-    bar = tqdm(
-        desc=path.name,
-        total=os.path.getsize(path),
-        unit="B",
-        unit_scale=True,
-        disable=not progress,
-    )
-    with path.open("rb", buffering=1 << 20) as file, bar:
+    size = {"total": os.path.getsize(path), "unit": "B", "unit_scale": True}
+    told = bar(progress, desc=path.name, **size)
+    with path.open("rb", buffering=1 << 20) as file, told:
         if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
             file.seek(0)
         unseen = file.tell()
@@ -270,7 +265,7 @@ def _read_text(
         for number, line in enumerate(file, start=skipped + 1):
             unseen += len(line)
             if unseen > 1 << 22:
-                bar.update(unseen)
+                told.update(unseen)
                 unseen = 0
             line = line.rstrip(b"\r\n ")
             end = _end_of_token(line, dims, path, number)
@@ -281,7 +276,7 @@ def _read_text(
                 words[token] = _decoded(token, path, number)
                 vector = _numbers(line[end + 1 :], path, number)
                 numbers.frombytes(vector.tobytes())
-        bar.update(unseen)
+        told.update(unseen)
     if promised not in (None, number - skipped):
         raise ValueError(
             f"{path}: expected {promised} rows, as its first line says, found"

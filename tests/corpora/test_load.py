@@ -77,6 +77,7 @@ def test_synthetic_tree_that_is_not_whole(iemocap_tree):
         corpora.load("synthetic", iemocap_tree.root)
     assert str(caught.value) == (
         f"{iemocap_tree.root} holds no complete synthetic corpus (corpus.json, which is written last, is missing); "
+        'it looks like IEMOCAP: give corpus="iemocap", or '
         "give the folder of one, or make one: python data_scripts/make_synthetic.py --utterances 5531 --out FOLDER"
     )
     (iemocap_tree.root / ".unfinished").mkdir()
