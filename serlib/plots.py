@@ -52,6 +52,8 @@ def use_style() -> None:
             "figure.dpi": 150,
             "figure.facecolor": "white",
             "figure.constrained_layout.use": True,
+            "figure.titlesize": 11.5,
+            "figure.titleweight": "bold",
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlelocation": "left",
@@ -97,9 +99,8 @@ def scores(
     rows = np.arange(len(table))[::-1]
     estimate = 100 * table["estimate"].to_numpy()
     errors = np.abs(100 * table[["low", "high"]].to_numpy().T - estimate)
-    axes.errorbar(
-        estimate, rows, xerr=errors, fmt="o", color=ACCENT, capsize=3, markersize=6
-    )
+    look = {"color": ACCENT, "capsize": 3, "markersize": 6, "zorder": 4}
+    axes.errorbar(estimate, rows, xerr=errors, fmt="o", **look)
     for row, value in zip(rows, estimate, strict=True):
         axes.annotate(
             f"{value:.1f}",
@@ -108,6 +109,7 @@ def scores(
             textcoords="offset points",
             ha="center",
             fontsize=10,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over lines
         )
     lines = [
         ("chance", chance, INK, ":"),
