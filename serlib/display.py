@@ -20,8 +20,10 @@ from matplotlib.figure import Figure
 SCALE = 0.8
 """Pixels of the page to one of a picture: at 150 dots an inch it is sharp, not huge."""
 
-NUMBER = re.compile(r"[<>≥≤~≈]? ?[+\-−–]?(\d|–$|nan$|NaN$)")
-"""How a cell begins that is read as a number, with its interval or unit."""
+NUMBER = re.compile(r"all$|\(?[<>≥≤~≈]? ?[+\-−–]?(\d|–$|nan$|NaN$)")
+"""How a cell begins that is read as a number, with its interval or unit, or as a few
+numbers in brackets; `all` stands among numbers too.
+"""
 
 LESS_THAN_NOTHING = re.compile(r"(?<![\w.\-−–])[-−](0(?:\.0+)?)(?![\d.])")
 """Zero with a minus: what rounding leaves of a small number below."""
@@ -92,17 +94,22 @@ def _align(cell: ElementTree.Element, side: str) -> None:
 
 def description(figure: Figure) -> str:
     """Return what a figure says, for its `alt` text: its label if it was given one
-    (`figure.set_label`), else its titles, which state the message, and its axes.
+    (`figure.set_label`); else its titles, which state the message, and its axes, but of
+    a panel with a label of its own (`axes.set_label`, as `plots` gives it) that alone.
     """
     if figure.get_label():
         return figure.get_label()
+    plain = [one for one in figure.axes if one.get_label()[:1] in ("", "<", "_")]
+    told = [one.get_label() for one in figure.axes if one not in plain]
     titles = [figure.get_suptitle()]
-    titles += [one.get_title(side) for one in figure.axes for side in _SIDES]
-    axes = [figure.get_supxlabel(), figure.get_supylabel()]
-    axes += [one.get_xlabel() for one in figure.axes]
-    axes += [one.get_ylabel() for one in figure.axes]
+    titles += [one.get_title(side) for one in plain for side in _SIDES]
+    axes = [figure.get_supxlabel(), figure.get_supylabel()] if plain else []
+    axes += [one.get_xlabel() for one in plain] + [one.get_ylabel() for one in plain]
     said, drawn = ("; ".join(_each_once(texts)) for texts in (titles, axes))
-    return f"{said}. Axes: {drawn}." if said and drawn else said or drawn
+    head = f"{said}. Axes: {drawn}." if said and drawn else said or drawn
+    return " ".join(
+        [head.removesuffix(".") + ".", *told] if head and told else told or [head]
+    )
 
 
 _SIDES = ("left", "center", "right")

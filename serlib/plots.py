@@ -9,6 +9,7 @@ it has 11 pixels on a phone. Used by all chapters.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -115,29 +116,36 @@ def scores(
         ("chance", chance, INK, ":"),
         *((name, value, SECOND, "--") for name, value in ceilings.items()),
     ]
-    for place, (name, value, colour, dashes) in enumerate(
-        sorted(lines, key=lambda line: line[1])
-    ):
+    lines.sort(key=lambda line: line[1])
+    for _, value, colour, dashes in lines:
         axes.axvline(100 * value, color=colour, linestyle=dashes, linewidth=1)
-        above = (
-            0,
-            2 + 11 * (place % 2),
-        )  # two heights, so that neighbours do not collide
-        corner = (100 * value, 1)
-        where = {
-            "xycoords": axes.get_xaxis_transform(),
-            "textcoords": "offset points",
-            "ha": "center",
-            "fontsize": 10,
-        }
-        axes.annotate(name, corner, xytext=above, color=colour, **where)
     axes.set(
         yticks=rows,
         yticklabels=table.index,
         ylim=(-0.6, len(table) - 0.4),
         xlabel=xlabel,
     )
-    axes.set_title(title, pad=28)
+    left, right = axes.get_xlim()
+    width = 72 * 5.6 - 6.2 * max(map(len, table.index)) - 30  # of the frame, in points
+    ends: list[float] = []  # of the last name at each height
+    for name, value, colour, _ in lines:
+        middle, half = width * (100 * value - left) / (right - left), 3.2 * len(name)
+        free = (n for n, end in enumerate(ends) if end < middle - half)
+        height = next(free, len(ends))
+        ends[height : height + 1] = [middle + half + 4]
+        where = {
+            "xycoords": axes.get_xaxis_transform(),
+            "xytext": (0, 2 + 11 * height),
+            "textcoords": "offset points",
+            "ha": "center",
+            "fontsize": 10,
+        }
+        axes.annotate(name, (100 * value, 1), color=colour, **where)
+    axes.set_title(textwrap.fill(title, 50), pad=6 + 11 * len(ends))
+    told = "; ".join(f"{name} {100 * value:.1f}" for name, value, *_ in lines)
+    each = zip(table.index, estimate, strict=True)
+    score = "; ".join(f"{name} {value:.1f}" for name, value in each)
+    axes.set_label(f"{title}. {xlabel}: {score}. Lines: {told}.")
     return figure
 
 
@@ -169,6 +177,12 @@ def confusion(
     axes.set_xticklabels(classes, rotation=45, ha="right")
     axes.tick_params(length=0)
     sns.despine(ax=axes, left=True, bottom=True)
+    right = zip(classes, np.diag(share), strict=True)
+    hits = ", ".join(f"{name} {value:.0f}" for name, value in right)
+    wrong = share - np.diag(np.diag(share))
+    one, other = np.unravel_index(wrong.argmax(), wrong.shape)
+    most = f"{classes[one]} taken for {classes[other]}, {wrong[one, other]:.0f} %"
+    axes.set_label(f"{title}: told rightly, in %: {hits}. Most often wrong: {most}.")
 
 
 def numbers(values: np.ndarray, axes: Axes) -> None:
@@ -205,6 +219,13 @@ def word_weights(
     axes.axhline(1 / len(words), color=INK, linestyle=":", linewidth=1)
     axes.set(xticks=range(len(words)), title=title, ylabel="attention weight")
     axes.set_xticklabels(words, rotation=60, ha="right")
+    names, shares = list(words), np.asarray(weights, dtype=float)
+    first = ", ".join(
+        f"“{names[n]}” {shares[n]:.2f}" + " (marked)" * (n in (marked or {}))
+        for n in np.argsort(-shares)[:3].tolist()
+    )
+    even = f"an even share is {1 / len(words):.2f}"
+    axes.set_label(f"{title}. Most attention of {len(words)} words: {first}; {even}.")
 
 
 def alignment(
@@ -237,6 +258,10 @@ def alignment(
     title = f"{title}: {low:.2f} to {high:.2f} of an even share"
     axes.set(yticks=range(len(words)), title=title, xlabel="time (s)")
     axes.set_yticklabels(words, fontsize=10)
+    spoken = [n for n, (first, after) in enumerate(spans) if after > first]
+    own = sum(spans[n][0] <= weights[n].argmax() < spans[n][1] for n in spoken)
+    most = f"{own} of {len(spoken)} words have their largest weight in their own span"
+    axes.set_label(f"{title}; {most}.")
 
 
 def mapped(
@@ -344,15 +369,15 @@ def waveform(
 
 
 def segments(segments: Sequence[Segment], axes: Axes, name: str) -> None:
-    """Draw words or phonemes as coloured stretches with their labels; those of many
-    alternate in height.
+    """Draw words or phonemes as coloured stretches with their labels; those of more
+    than four alternate in height.
 
     Args:
         segments: in seconds.
         axes: where to draw.
         name: what they are.
     """
-    heights = (0.5, 0.5) if len(segments) < 8 else (0.3, 0.7)
+    heights = (0.5, 0.5) if len(segments) < 5 else (0.27, 0.73)
     for number, one in enumerate(segments):
         colour = (ACCENT, SECOND)[number % 2]
         axes.axvspan(one.start, one.end, color=colour, alpha=0.25, linewidth=0)
@@ -501,4 +526,12 @@ def learning(
             )
     axes.set(xlabel="updates", ylabel=ylabel, title=title)
     axes.legend()
+    each = history.groupby("run")[["train_loss", "dev_loss"]]
+    start, low, end = (getattr(each, of)().mean() for of in ("first", "min", "last"))
+    told = [
+        f"{label} from {start[name]:.2f} to {end[name]:.2f}, lowest {low[name]:.2f}"
+        for name, label in (("train_loss", "training"), ("dev_loss", "development"))
+    ]
+    of = f"mean of {len(each)} runs" if len(each) > 1 else "one run"
+    axes.set_label(f"{title}. {ylabel} over updates, {of}: {'; '.join(told)}.")
     return figure

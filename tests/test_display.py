@@ -88,6 +88,51 @@ def test_a_figure_says_its_message_and_its_axes_once() -> None:
     plt.close(figure)
 
 
+def test_a_panel_with_a_label_says_that_instead_of_its_title() -> None:
+    figure, (left, right) = plt.subplots(1, 2)
+    left.set(title="left", xlabel="time (s)")
+    right.set(title="right", label="Right is higher.")
+    assert display.description(figure) == "left. Axes: time (s). Right is higher."
+    left.set_label("Left is lower.")
+    assert display.description(figure) == "Left is lower. Right is higher."
+    figure.suptitle("Two sides")
+    assert display.description(figure) == "Two sides. Left is lower. Right is higher."
+    plt.close(figure)
+
+
+def test_plots_say_what_they_show() -> None:
+    rows = pd.DataFrame({"estimate": [0.5, 0.8], "low": [0.4, 0.7], "high": [0.6, 0.9]}, ["deaf", "both"])
+    figure = plots.scores(rows, ceilings={"voice": 0.6, "text": 0.61}, title="Two systems", xlabel="UA (%)")
+    assert display.description(figure) == (
+        "Two systems. UA (%): deaf 50.0; both 80.0. Lines: chance 25.0; voice 60.0; text 61.0."
+    )
+    heights = {text.get_text(): text.xyann[1] for text in figure.axes[0].texts}
+    assert heights["chance"] == heights["voice"] < heights["text"]  # two names that would collide
+    plt.close(figure)
+    history = pd.DataFrame({"run": "one", "step": [1, 2, 3], "train_loss": [3.0, 2, 1], "dev_loss": [3.0, 1, 2]})
+    figure = plots.learning(history, "It learns")
+    assert "one run: training from 3.00 to 1.00, lowest 1.00; development from 3.00 to 2.00, lowest 1.00." in (
+        display.description(figure)
+    )
+    plt.close(figure)
+    figure, (left, middle, right) = plt.subplots(1, 3)
+    plots.confusion(np.array([[8, 2], [1, 9]]), left, "ARE", ("angry", "sad"))
+    plots.word_weights(pd.Index(["so", "sad"]), pd.Series([0.25, 0.75], ["so", "sad"]), middle, "One", {1: "black"})
+    weights = np.array([[2.0, 1.0, 1.0], [0.5, 2.0, 0.5], [1.0, 1.0, 1.0]])
+    plots.alignment(weights, np.array([[0, 1], [2, 3], [0, 0]]), ["so", "sad", "."], right, "words ask", 0.1)
+    assert display.description(figure) == (
+        "ARE: told rightly, in %: angry 80, sad 90. Most often wrong: angry taken for sad, 20 %. "
+        "One. Most attention of 2 words: “sad” 0.75 (marked), “so” 0.25; an even share is 0.50. "
+        "words ask: 0.50 to 2.00 of an even share; 1 of 2 words have their largest weight in their own span."
+    )
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("cell", ["all", "(8, 24)", "3", "−0.5 [−1.0, 0.0]"])
+def test_settings_are_numbers(cell: str) -> None:
+    assert 'right">' + cell in display.table(pd.DataFrame({"paper": [cell, "5"]}))
+
+
 def test_a_picture_comes_with_its_size_on_the_page() -> None:
     plots.use_style()
     figure, axes = plt.subplots(figsize=(5.6, 3.4))
