@@ -31,7 +31,8 @@ LESS_THAN_NOTHING = re.compile(r"(?<![\w.\-−–])[-−](0(?:\.0+)?)(?![\d.])")
 
 def table(frame: pd.DataFrame) -> str:
     """Return a table as HTML: numbers right-aligned under their heading, text
-    left-aligned, nothing cut off, no heading without a text, no zero with a minus.
+    left-aligned, no number broken, nothing cut off, no heading without a text, no zero
+    with a minus.
 
     Args:
         frame: any table; a column counts as numbers if each of its cells, unless empty,
@@ -63,7 +64,7 @@ def table(frame: pd.DataFrame) -> str:
             _align(cell, "left")
         for cell, right in zip(row.findall("td"), numbers, strict=True):
             cell.text = cell.text and plain_zeros(cell.text)
-            _align(cell, "right" if right else "left")
+            _align(cell, "right; white-space: nowrap" if right else "left")
     return ElementTree.tostring(tree, encoding="unicode", method="html")
 
 

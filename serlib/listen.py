@@ -53,7 +53,7 @@ def players(clips: list[tuple[str, np.ndarray, int]]) -> HTML:
     """
     figures = []
     for label, waveform, rate in clips:
-        length = f"{len(waveform) / rate:.1f} s"
+        length = f"{len(waveform) / rate:.1f}\u00a0s"  # in one line
         name = html.escape(f"{label}, {length}" if label else f"sound of {length}")
         figures.append(
             '<figure style="margin:0; flex:1 1 15em; max-width:22em">'

@@ -130,7 +130,7 @@ def test_plots_say_what_they_show() -> None:
 
 @pytest.mark.parametrize("cell", ["all", "(8, 24)", "3", "−0.5 [−1.0, 0.0]"])
 def test_settings_are_numbers(cell: str) -> None:
-    assert 'right">' + cell in display.table(pd.DataFrame({"paper": [cell, "5"]}))
+    assert 'right; white-space: nowrap">' + cell in display.table(pd.DataFrame({"paper": [cell, "5"]}))
 
 
 def test_a_picture_comes_with_its_size_on_the_page() -> None:
@@ -174,9 +174,9 @@ def test_text_in_every_colour_of_the_figures_can_be_read_on_light_and_dark_pages
 
 def test_a_player_has_a_name_and_a_length() -> None:
     html = listen.player(np.zeros(16_000, dtype=np.float32), 16_000, "angry: “no & yes”").data
-    assert 'aria-label="angry: “no &amp; yes”, 1.0 s"' in html
-    assert "<figcaption>angry: “no &amp; yes”, 1.0 s</figcaption>" in html
-    assert 'aria-label="sound of 1.0 s"' in listen.player(np.zeros(16_000, dtype=np.float32), 16_000).data
+    assert 'aria-label="angry: “no &amp; yes”, 1.0\u00a0s"' in html
+    assert "<figcaption>angry: “no &amp; yes”, 1.0\u00a0s</figcaption>" in html
+    assert 'aria-label="sound of 1.0\u00a0s"' in listen.player(np.zeros(16_000, dtype=np.float32), 16_000).data
 
 
 def test_words_are_cut_out_where_a_voice_first_says_them(synthetic: Corpus) -> None:
@@ -187,7 +187,7 @@ def test_words_are_cut_out_where_a_voice_first_says_them(synthetic: Corpus) -> N
     able = sorted({speaker for speaker, word in said if word == "the"})
     html = listen.words(synthetic, ["the"], voices=2).data
     lengths = [said[voice, "the"].end - said[voice, "the"].start + 2 * listen.AROUND for voice in able[:2]]
-    names = [f"“the”, {voice}, {length:.1f} s" for voice, length in zip(able, lengths, strict=False)]
+    names = [f"“the”, {voice}, {length:.1f}\u00a0s" for voice, length in zip(able, lengths, strict=False)]
     assert re.findall('aria-label="([^"]*)"', html) == names
     with pytest.raises(ValueError, match="no voice of the corpus says all of the, xylophone"):
         listen.words(synthetic, ["the", "xylophone"])
