@@ -69,7 +69,8 @@ def read(name: str, results_dir: str | Path) -> Study:
     file = path(results_dir, name)
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file}: expected a study, found none; the book's repository has it in results"
+            f"{file}: expected a study, found none; the book's repository has it in"
+            " results"
         )
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
