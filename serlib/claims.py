@@ -265,7 +265,8 @@ def table(tested: pd.DataFrame, only: Sequence[str] | None = None) -> pd.DataFra
             "p, corrected": ""
             if math.isnan(one["p"])
             else tables.p_value(one["corrected"]),
-            "over": f"{one['speakers']} speakers, {one['trainings']} trainings",
+            "over": f"{one['speakers']} speakers, {one['trainings']} training"
+            + "s" * (one["trainings"] != 1),
             "published": tables.signed(one["published"]),
         }
         for said, one in chosen.iterrows()

@@ -343,7 +343,7 @@ def variants(
 
     Returns:
         a row per variant: its system, the difference in points with its interval over
-        test items, and how many runs.
+        test items, and how many runs; where there is none, a row that says so.
     """
     rows = {}
     for name, variant in models.variants(paper).items():
@@ -355,7 +355,8 @@ def variants(
             gap, _ = difference(changed, usual, measure, ids)
             rows[name] = {"system": variant.system, "points": signed(gap)}
             rows[name] |= {"runs": str(len(changed))}
-    return _table(rows, f"instead of the default, {measure.upper()}")
+    none = {"no variant was trained here": {"system": "", "points": "", "runs": "0"}}
+    return _table(rows or none, f"instead of the default, {measure.upper()}")
 
 
 def kept(

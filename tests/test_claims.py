@@ -81,6 +81,10 @@ def test_two_folds_tell_nothing_and_do_not_count_among_the_questions() -> None:
     told = claims.table(tested)
     assert "[" not in told["points"].iloc[0] and told["p, corrected"].iloc[0] == ""
     assert told["over"].iloc[0] == "10 speakers, 2 trainings"
+    alone = claims.test(
+        {"": Claim("one", "other")}, {"one": records(0.9, folds=1), "other": records(0.5, folds=1)}, CORPUS
+    )
+    assert claims.table(alone)["over"].iloc[0] == "10 speakers, 1 training"
     assert list(claims.table(tested, ["good beats bad"]).index) == ["good beats bad"]
 
 

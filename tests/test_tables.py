@@ -73,13 +73,7 @@ def test_published_says_how_wrong_recognised_text_is(synthetic) -> None:
 def told(system: str = "tre", **more: Any) -> Record:
     """A record of forty items, of which one is answered wrongly."""
     facts = {"corpus": "synthetic", "protocol": "random-folds", "profile": "quick", "fold": 0, "seed": 0, "key": "k"}
-    facts |= {
-        "paper": "yoon2018",
-        "synthetic": True,
-        "history": [],
-        "metrics": {},
-        "settings": {"vectors": None},
-    } | more
+    facts |= {"paper": "yoon2018", "synthetic": True, "history": [], "metrics": {}, "settings": {"vectors": None}}
     targets = np.arange(40) % 4
     answers = np.eye(4)[np.where(np.arange(40) == 5, 3, targets)]
     said = Predictions([f"u{n:02}" for n in range(40)], targets, answers)
@@ -102,3 +96,9 @@ def test_a_paper_s_size_without_its_word_vectors_says_so() -> None:
     with_glove = told(profile="paper", settings={"vectors": "glove"})
     for fine in (told(), with_glove, told("are", profile="paper")):
         assert "RANDOM" not in tables.about([fine])
+
+
+def test_variants_that_were_not_trained_are_said_and_not_an_empty_table(tmp_path) -> None:
+    told = tables.variants("krishna2020", tmp_path)
+    assert list(told.index) == ["no variant was trained here"] and told["runs"].tolist() == ["0"]
+    assert list(told.columns) == ["system", "points", "runs"] and told.index.name == "instead of the default, UA"
