@@ -326,7 +326,7 @@ def subsets(
 def variants(
     paper: str,
     directory: str | Path | None,
-    corpus: str = "synthetic",
+    corpus: Corpus | str = "synthetic",
     profile: str = "quick",
     measure: str = "ua",
     ids: Collection[str] | None = None,
@@ -364,7 +364,7 @@ def kept(
     paper: str,
     system: str,
     variant: str = "",
-    corpus: str = "synthetic",
+    corpus: Corpus | str = "synthetic",
     profile: str = "quick",
     protocol: str | None = None,
 ) -> list[Record]:
@@ -372,15 +372,22 @@ def kept(
 
     Args:
         directory: the folder; None, or one that is not there, has none.
-        paper, system, variant, corpus, profile: of the records.
+        paper, system, variant, profile: of the records.
+        corpus: that they are of; of its name alone, or, given the corpus itself, only
+            those whose items it has: a small synthetic corpus is not the book's.
         protocol: of the records; None for the paper's own.
     """
     protocol = protocol or models.systems(paper)[system].protocol
-    names = (corpus, paper, protocol, profile)
+    name = corpus if isinstance(corpus, str) else corpus.name
+    names = (name, paper, protocol, profile)
     own = {"system": system, "variant": variant}
     if directory is None or not (folder := Path(directory, *names)).is_dir():
         return []
-    return results.read(folder, predictions=True, **own)
+    found = results.read(folder, predictions=True, **own)
+    if isinstance(corpus, str):
+        return found
+    items = {one.id for one in (*corpus.utterances, *corpus.recordings)}
+    return [record for record in found if items.issuperset(record.predictions.ids)]
 
 
 def whole(records: Iterable[Record]) -> list[Record]:

@@ -102,3 +102,13 @@ def test_variants_that_were_not_trained_are_said_and_not_an_empty_table(tmp_path
     told = tables.variants("krishna2020", tmp_path)
     assert list(told.index) == ["no variant was trained here"] and told["runs"].tolist() == ["0"]
     assert list(told.columns) == ["system", "points", "runs"] and told.index.name == "instead of the default, UA"
+
+
+def test_records_of_a_larger_corpus_of_the_same_name_are_not_kept_for_a_small_one(synthetic, tmp_path) -> None:
+    ids = [u.id for u in synthetic][:40]
+    ours, theirs = told(), told(fold=1)
+    ours.predictions.ids[:] = ids
+    for record in (ours, theirs):
+        results.write(tmp_path, record)
+    assert [one.fold for one in tables.kept(tmp_path, "yoon2018", "tre")] == [0, 1]
+    assert [one.fold for one in tables.kept(tmp_path, "yoon2018", "tre", corpus=synthetic)] == [0]
