@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serlib import tables
+from serlib import results, tables
 from serlib.corpora import word_error_rate
 from serlib.results import Predictions, Record
 
