@@ -109,6 +109,6 @@ def test_records_of_a_larger_corpus_of_the_same_name_are_not_kept_for_a_small_on
     ours, theirs = told(), told(fold=1)
     ours.predictions.ids[:] = ids
     for record in (ours, theirs):
-        results.write(tmp_path, record)
+        results.write(record, tmp_path)
     assert [one.fold for one in tables.kept(tmp_path, "yoon2018", "tre")] == [0, 1]
     assert [one.fold for one in tables.kept(tmp_path, "yoon2018", "tre", corpus=synthetic)] == [0]
