@@ -158,7 +158,7 @@ def looked_at(tab, width: int) -> list[str]:
         if not loaded or len(alt) < 10 or re.search(r"\.(png|svg|jpe?g)$", alt):
             faults.append(f"a picture {'says' if loaded else 'is not loaded; it says'} {alt!r}")
     for ready, name in seen["players"]:
-        if not ready or not re.search(r"\d s$", name):
+        if not ready or not re.search(r"\d\ss$", name):
             faults.append(f"a player {'is called' if ready else 'is not ready:'} {name!r}")
     return faults
 
