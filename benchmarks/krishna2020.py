@@ -10,9 +10,7 @@ import argparse
 import copy
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,10 +19,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-from report import clock, peak, report
+from report import apart, clock, in_turns, peak, report
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from serlib import corpora, provenance, training
 from serlib.batching import Batch
@@ -123,71 +120,85 @@ def measure(way: str, size: int, samples: int, repeats: int, device: str) -> dic
     return {"seconds": median(taken), "memory": peak(device) - before, "loss": loss}
 
 
+def work_of(way: str, options: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
+    """The parts of a model, each as a call on what the parts before it made."""
+    model, batch = build(way, options.device), batch_of(options.batch, SECONDS * RATE, options.device)
+    audio, text = model.encoders["audio"], model.encoders["text"]
+    x, lengths = audio.input(batch["waveform"], batch.lengths["waveform"])
+    work: dict[str, Callable[[], Tensor]] = {}
+    for number, block in enumerate(audio.blocks, 1):
+        work[f"block {number}"] = partial(block, x.detach().requires_grad_(number > 1), lengths)
+        x, lengths = block(x, lengths), lengths // block.pool
+    work["BiLSTM, sound"] = partial(audio.lstm, x.detach().requires_grad_(), lengths)
+    work["words, up to their BiLSTM"] = lambda: text(batch)[0]
+    states = audio.projection(audio.lstm(x, lengths)).detach(), text(batch)[0].detach()
+    inside = [torch.ones(one.shape[:2], dtype=torch.bool, device=one.device) for one in states]
+    for name, a, b in (("audio", 0, 1), ("text", 1, 0)):
+        query, block = states[a].clone().requires_grad_(), model.stacks[name][0]
+        work[f"one layer of CMA-{a + 1}"] = lambda block=block, query=query, b=b: block(query, states[b], inside[b])[0]
+    return work
+
+
 def parts(options: argparse.Namespace) -> pd.DataFrame:
-    """Time each part of the model alone, forward and backward, in milliseconds an utterance."""
+    """Time each part of the model alone, forward and backward, in milliseconds an utterance; the two ways in turn."""
     torch.set_num_threads(1)
-    rows: dict[str, dict[str, float]] = {}
-    for way in ("as written", "serlib"):
-        model, batch = build(way, options.device), batch_of(options.batch, SECONDS * RATE, options.device)
-        audio, text = model.encoders["audio"], model.encoders["text"]
-        x, lengths = audio.input(batch["waveform"], batch.lengths["waveform"])
-        work = {}
-        for number, block in enumerate(audio.blocks, 1):
-            work[f"block {number}"] = partial(block, x.detach().requires_grad_(number > 1), lengths)
-            x, lengths = block(x, lengths), lengths // block.pool
-        work["BiLSTM, sound"] = partial(audio.lstm, x.detach().requires_grad_(), lengths)
-        work["words, up to their BiLSTM"] = lambda text=text, batch=batch: text(batch)[0]
-        states = audio.projection(audio.lstm(x, lengths)).detach(), text(batch)[0].detach()
-        inside = [torch.ones(one.shape[:2], dtype=torch.bool, device=one.device) for one in states]
-        for name, a, b in (("audio", 0, 1), ("text", 1, 0)):
-            query = states[a].clone().requires_grad_()
-            block = model.stacks[name][0]
-            work[f"one layer of CMA-{a + 1}"] = lambda block=block, query=query, b=b, inside=inside, states=states: (
-                block(query, states[b], inside[b])[0]
-            )
-        for part, call in work.items():
-            taken = []
-            for _ in range(options.repeats + 1):
-                start = clock(options.device)
-                call().square().mean().backward()
-                taken.append(clock(options.device) - start)
-            rows.setdefault(part, {})[way] = 1000 * median(taken[1:]) / options.batch
-    return pd.DataFrame(rows).T.rename_axis("ms an utterance").reset_index()
+
+    def timed(call: Callable[[], Tensor]) -> float:
+        start = clock(options.device)
+        call().square().mean().backward()
+        return clock(options.device) - start
+
+    written, ours = (work_of(way, options) for way in ("as written", "serlib"))
+    rows = []
+    for part in written:
+        turns = {"as written": partial(timed, written[part]), "serlib": partial(timed, ours[part])}
+        taken = in_turns(turns, 1 + options.rounds * options.repeats, part)
+        each = {way: 1000 * median(times[1:]) / options.batch for way, times in taken.items()}
+        rows.append({"ms an utterance": part} | each)
+    return pd.DataFrame(rows)
 
 
-def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Measure every way in a process of its own; a row each."""
+def steps(options: argparse.Namespace) -> pd.DataFrame:
+    """Measure every way in processes of its own, all ways in turn; a row each."""
     lengths = [min(u.duration, SECONDS) for u in corpora.load("synthetic", progress=False).four_class()]
     mean = sum(lengths) / len(lengths)
-    for way, what in WAYS.items():
-        if any(skipped in way for skipped in options.skip):
-            continue
-        if "compile" in way and options.device == "cpu" and not shutil.which("g++"):
-            yield {"way": way, "what": f"{what}: not measured, there is no C++ compiler"}
-            continue
+    turns, rows = {}, []
+    for way in WAYS:
         samples = round((mean if "true lengths" in way else SECONDS) * RATE)
-        wanted = [way, options.batch, samples, options.repeats, options.device]
-        command = [sys.executable, __file__, "--measure", json.dumps(wanted)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            yield {"way": way, "what": f"{what}: failed, {done.stderr.strip().splitlines()[-1]}"}
+        turns[way] = partial(apart, __file__, way, options.batch, samples, options.repeats, options.device)
+        if any(skipped in way for skipped in options.skip):
+            del turns[way]
+        elif "compile" in way and options.device == "cpu" and not shutil.which("g++"):
+            turns[way] = partial(dict, failed="there is no C++ compiler")
+    for way, found in in_turns(turns, options.rounds, "ways").items():
+        failed = [one["failed"] for one in found if "failed" in one]
+        if failed:
+            rows.append({"way": way, "what": f"{WAYS[way]}: not measured, {failed[0]}"})
             continue
-        found = json.loads(done.stdout.splitlines()[-1])
-        each = found["seconds"] / options.batch
-        yield {
-            "way": way,
-            "what": what,
-            "ms an utterance": 1000 * each,
-            "MB an utterance": found["memory"] / options.batch / 1e6,
-            "minutes an epoch": each * EPOCH / 60,
-            "first loss": f"{found['loss']:.4f}",
-        }
+        each = [one["seconds"] / options.batch for one in found]
+        rows.append(
+            {
+                "way": way,
+                "what": WAYS[way],
+                "ms an utterance": 1000 * median(each),
+                "lowest": 1000 * min(each),
+                "highest": 1000 * max(each),
+                "MB an utterance": max(one["memory"] for one in found) / options.batch / 1e6,
+                "minutes an epoch": median(each) * EPOCH / 60,
+                "first loss": f"{found[0]['loss']:.4f}",
+            }
+        )
+    measured = pd.DataFrame(rows)
+    if "ms an utterance" in measured:
+        measured["times as fast"] = measured["ms an utterance"][0] / measured["ms an utterance"]
+    return measured
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=4, help="utterances in a step")
-    parser.add_argument("--repeats", type=int, default=5, help="steps after the first; the median counts")
+    parser.add_argument("--rounds", type=int, default=5, help="in which each way has a turn; the median counts")
+    parser.add_argument("--repeats", type=int, default=3, help="steps of a turn after its first; the median counts")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--skip", action="append", default=[], help="leave out the ways with this in their name")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the tables")
@@ -196,26 +207,15 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(*json.loads(options.measure))))
         return
-    rows: list[dict[str, Any]] = []
-    for row in tqdm(steps(options), "ways", total=len(WAYS)):
-        rows.append(row)
-        keep(options, rows)  # at once: what is measured is kept if the run is stopped
-    keep(options, rows, parts(options))  # last: the peak of a process's memory begins at that of its parent
-
-
-def keep(options: argparse.Namespace, rows: list[dict[str, Any]], apart: pd.DataFrame | None = None) -> None:
-    """Write what is measured so far."""
-    measured = pd.DataFrame(rows)
-    if "ms an utterance" in measured:
-        measured["times as fast"] = measured["ms an utterance"][0] / measured["ms an utterance"]
+    measured = steps(options)
     facts = {
-        "input": f"batches of {options.batch} utterances of {SECONDS} s and {WORDS} words, one thread, "
-        f"median of {options.repeats} steps after the first",
+        "input": f"batches of {options.batch} utterances of {SECONDS} s and {WORDS} words, one thread, median of "
+        f"{options.rounds} turns of {options.repeats} steps after the first",
         "parameters": training.parameters(build("serlib", "cpu")),
         "not measured": "; ".join(way for way in WAYS if way not in set(measured["way"])) or "nothing",
     }
     name = "krishna2020" if options.device == "cpu" else f"krishna2020-{options.device}"
-    tables = {"steps": measured} if apart is None else {"steps": measured, "parts": apart}
+    tables = {"steps": measured, "parts": parts(options)}
     report(options.out, name, tables, provenance.hardware(options.device), **facts)
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from serlib import provenance
 from serlib.files import write_json, write_text
 
 BEFORE = round(os.getloadavg()[0], 1)
 """Load average when a benchmark began: 0 on a machine that does nothing else."""
+
+Found, Way = TypeVar("Found"), TypeVar("Way")
 
 
 def report(
@@ -57,6 +62,34 @@ def readable(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return "" if value != value else f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"
+
+
+def in_turns(ways: Mapping[Way, Callable[[], Found]], rounds: int, what: str) -> dict[Way, list[Found]]:
+    """Give every way a turn, round after round, so that a slow minute of the machine is nobody's own.
+
+    Args:
+        ways: what to call, by name.
+        rounds: how often each is called.
+        what: is measured, for the progress bar.
+
+    Returns:
+        What each way returned, in the order of the rounds.
+    """
+    found: dict[Way, list[Found]] = {way: [] for way in ways}
+    for way in tqdm([*ways] * rounds, what):
+        found[way].append(ways[way]())
+    return found
+
+
+def apart(program: str, *arguments: object) -> dict[str, Any]:
+    """Run `program --measure` with arguments in a process of its own; return the JSON object that it prints last, or
+    `{"failed": the last line of its error}`.
+    """
+    command = [sys.executable, program, "--measure", json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return {"failed": done.stderr.strip().splitlines()[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def clock(device: str) -> float:

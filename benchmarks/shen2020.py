@@ -14,17 +14,17 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pandas as pd
 import torch
-from report import clock, report
+from report import clock, in_turns, report
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
-from tqdm import tqdm
 
 from serlib import corpora, provenance, runs
 from serlib.batching import Batch
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", default="synthetic", metavar="NAME[=FOLDER]", help="a name of serlib.corpora.load")
     parser.add_argument("--utterances", type=int, default=10 * BATCH, help="drawn with a fixed seed")
-    parser.add_argument("--repeats", type=int, default=7, help="of each measurement; the median counts")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds in which each way has a turn; the median counts")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the tables")
     parser.add_argument("--memory", nargs=2, metavar=("SIZE", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -120,7 +120,7 @@ def compare_whole(model: WISE, batches: list[Batch], size: str, device: str, rep
     slow = NestedLoops(deepcopy(model))
     with torch.no_grad():
         torch.testing.assert_close(model(batches[0]), slow(batches[0]), rtol=1e-4, atol=1e-5)
-    rows = []
+    ways = {}
     for way, module, some in (("nested loops", slow, batches[:3]), ("serlib", model, batches)):
         optimiser = torch.optim.Adam(module.parameters(), lr=1e-3, weight_decay=1e-4)
 
@@ -135,20 +135,24 @@ def compare_whole(model: WISE, batches: list[Batch], size: str, device: str, rep
                 for batch in some:
                     module(batch)
 
-        for what, function in (("predicting", predict), ("training", update)):
-            times = [seconds / len(some) for seconds in timed(function, device, repeats)]
-            rows.append(
-                {
-                    "device": device,
-                    "size": size,
-                    "what": what,
-                    "way": way,
-                    "ms per batch": 1000 * median(times),
-                    "lowest": 1000 * min(times),
-                    "highest": 1000 * max(times),
-                    "utterances per s": BATCH / median(times),
-                }
-            )
+        ways |= {("predicting", way): (predict, len(some)), ("training", way): (update, len(some))}
+
+    taken = timed({key: function for key, (function, _) in ways.items()}, device, repeats, f"whole, {size}, {device}")
+    rows = []
+    for (what, way), seconds in taken.items():
+        times = [one / ways[what, way][1] for one in seconds]
+        rows.append(
+            {
+                "device": device,
+                "size": size,
+                "what": what,
+                "way": way,
+                "ms per batch": 1000 * median(times),
+                "lowest": 1000 * min(times),
+                "highest": 1000 * max(times),
+                "utterances per s": BATCH / median(times),
+            }
+        )
     first = {row["what"]: row["ms per batch"] for row in rows if row["way"] == "nested loops"}
     return [row | {"times as fast": first[row["what"]] / row["ms per batch"]} for row in rows]
 
@@ -258,17 +262,18 @@ def folded_steps(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tenso
 def compare_parts(
     part: str, ways: dict[str, Callable[[], Tensor]], parameters: Callable, size: str, device: str, repeats: int
 ) -> list[dict[str, Any]]:
-    """Time each way forwards, and forwards and backwards; all must give the same numbers."""
-    expected, rows = None, []
-    for way, function in tqdm(ways.items(), f"{part}, {size}, {device}"):
+    """Time each way forwards, and forwards and backwards, all in turn; all must give the same numbers."""
+    expected, rows, calls = None, [], {}
+    for way, function in ways.items():
+        row = {"device": device, "size": size, "part": part, "way": way}
         start = time.perf_counter()
         try:
             outcome = function()
             outcome.sum().backward()
         except Exception as error:
-            rows.append({"device": device, "size": size, "part": part, "way": f"{way}: {type(error).__name__}"})
+            rows.append(row | {"way": f"{way}: {type(error).__name__}"})
             continue
-        first_call = time.perf_counter() - start
+        rows.append(row | {"first call, s": time.perf_counter() - start})
         expected = outcome.detach() if expected is None else expected
         torch.testing.assert_close(outcome.detach(), expected, rtol=1e-4, atol=1e-5)
 
@@ -277,34 +282,33 @@ def compare_parts(
                 parameter.grad = None
             function().sum().backward()
 
-        forwards, both = (median(timed(one, device, repeats)) for one in (no_grad(function), there_and_back))
-        rows.append(
-            {
-                "device": device,
-                "size": size,
-                "part": part,
-                "way": way,
-                "forwards, ms": 1000 * forwards,
-                "and back, ms": 1000 * both,
-                "first call, s": first_call,
-            }
-        )
-    return [row | {"beside serlib": row.get("and back, ms", float("nan")) / rows[0]["and back, ms"]} for row in rows]
+        calls |= {("forwards, ms", way): no_grad(function), ("and back, ms", way): there_and_back}
+
+    taken = timed(calls, device, repeats, f"{part}, {size}, {device}")
+    for row in rows:
+        for what in ("forwards, ms", "and back, ms"):
+            row[what] = 1000 * median(taken.get((what, row["way"]), [float("nan")]))
+    return [row | {"beside serlib": row["and back, ms"] / rows[0]["and back, ms"]} for row in rows]
 
 
 def no_grad(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return torch.no_grad()(function)
 
 
-def timed(function: Callable[[], object], device: str, repeats: int) -> list[float]:
-    """Seconds of each of several calls, after one that does not count: of the processor, or of the clock on a GPU."""
-    function()
-    times = []
-    for _ in range(repeats):
+def timed(
+    calls: dict[tuple[str, str], Callable[[], object]], device: str, repeats: int, what: str
+) -> dict[tuple[str, str], list[float]]:
+    """Seconds of several calls of each, all in turn, after one that does not count: of the processor, or of the clock
+    on a GPU.
+    """
+
+    def seconds(function: Callable[[], object]) -> float:
         start = clock(device)
         function()
-        times.append(clock(device) - start)
-    return times
+        return clock(device) - start
+
+    turns = {key: partial(seconds, function) for key, function in calls.items()}
+    return {key: times[1:] for key, times in in_turns(turns, 1 + repeats, what).items()}
 
 
 # Memory

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pandas as pd
 import torch
-from report import clock, peak, report
+from report import apart, clock, in_turns, peak, report
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from serlib import provenance, training
 from serlib.batching import Batch
@@ -107,25 +104,38 @@ def measure(way: str, size: int, labels: int, repeats: int, device: str) -> dict
     return {"seconds": median(taken), "memory": peak(device) - before, "loss": loss}
 
 
-def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Measure every way on every length in a process of its own; a row each."""
-    for labels in LENGTHS:
-        for way, what in WAYS.items():
-            wanted = [way, options.batch, labels, options.repeats, options.device]
-            command = [sys.executable, __file__, "--measure", json.dumps(wanted)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            row = {"seconds of sound": round(labels * HOP), "way": way, "what": what}
-            if done.returncode:
-                yield row | {"what": f"{what}: failed, {done.stderr.strip().splitlines()[-1]}"}
-                continue
-            found = json.loads(done.stdout.splitlines()[-1])
-            heard = options.batch * labels * HOP  # seconds
-            yield row | {
-                "ms a second of sound": 1000 * found["seconds"] / heard,
-                "MB a second of sound": found["memory"] / heard / 1e6,
-                "minutes an epoch": found["seconds"] / heard * 60 * TRAIN_HOURS,
-                "first loss": f"{found['loss']:.4f}",
+def steps(options: argparse.Namespace) -> pd.DataFrame:
+    """Measure every way on every length in processes of its own, all in turn; a row each."""
+    turns = {
+        (labels, way): partial(apart, __file__, way, options.batch, labels, options.repeats, options.device)
+        for labels in LENGTHS
+        for way in WAYS
+    }
+    rows = []
+    for (labels, way), found in in_turns(turns, options.rounds, "ways").items():
+        row = {"seconds of sound": round(labels * HOP), "way": way, "what": WAYS[way]}
+        failed = [one["failed"] for one in found if "failed" in one]
+        if failed:
+            rows.append(row | {"what": f"{WAYS[way]}: failed, {failed[0]}"})
+            continue
+        heard = options.batch * labels * HOP  # seconds
+        each = [one["seconds"] / heard for one in found]
+        rows.append(
+            row
+            | {
+                "ms a second of sound": 1000 * median(each),
+                "lowest": 1000 * min(each),
+                "highest": 1000 * max(each),
+                "MB a second of sound": max(one["memory"] for one in found) / heard / 1e6,
+                "minutes an epoch": median(each) * 60 * TRAIN_HOURS,
+                "first loss": f"{found[0]['loss']:.4f}",
             }
+        )
+    measured = pd.DataFrame(rows)
+    if "ms a second of sound" in measured:
+        first = measured.groupby("seconds of sound")["ms a second of sound"].transform("first")
+        measured["times as fast"] = first / measured["ms a second of sound"]
+    return measured
 
 
 def counted(labels: int) -> pd.DataFrame:
@@ -144,7 +154,8 @@ def counted(labels: int) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=2, help="sequences in a step")
-    parser.add_argument("--repeats", type=int, default=5, help="steps after the first; the median counts")
+    parser.add_argument("--rounds", type=int, default=5, help="in which each way has a turn; the median counts")
+    parser.add_argument("--repeats", type=int, default=3, help="steps of a turn after its first; the median counts")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the tables")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -152,14 +163,10 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(*json.loads(options.measure))))
         return
-    rows = list(tqdm(steps(options), "ways", total=len(WAYS) * len(LENGTHS)))
-    measured = pd.DataFrame(rows)
-    if "ms a second of sound" in measured:
-        first = measured.groupby("seconds of sound")["ms a second of sound"].transform("first")
-        measured["times as fast"] = first / measured["ms a second of sound"]
+    measured = steps(options)
     facts = {
-        "input": f"batches of {options.batch} sequences at {RATE:,} Hz, one thread, median of {options.repeats} steps "
-        "after the first",
+        "input": f"batches of {options.batch} sequences at {RATE:,} Hz, one thread, median of "
+        f"{options.rounds} turns of {options.repeats} steps after the first",
         "epoch": f"{TRAIN_HOURS:.2f} h of sound",
         "parameters": training.parameters(build("serlib", "cpu")[0]),
     }

@@ -293,17 +293,18 @@ def test_a_killed_extraction_goes_on_to_the_same_bytes(tmp_path: Path, victim: s
 
     def extract_in_a_process(out: str, victim: str, jobs: int) -> subprocess.CompletedProcess:
         command = [sys.executable, "-c", KILLED, str(tmp_path), str(tmp_path / out), victim, str(jobs)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=50)  # no orphan is left
+        # The limit is for orphans.
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
     whole = cache.feature_table(corpus, COUNT, tmp_path / "whole", progress=False).folder
     folder = tmp_path / "out" / whole.name
     killed = extract_in_a_process("out", victim, jobs)
     assert killed.returncode == status, killed.stderr
     if victim == "worker":
-        assert killed.stderr.strip().endswith(
+        assert (  # joblib's own processes may say something after it
             "RuntimeError: a process that computed count died; it may have run out of memory. "
             "What was complete is kept; try again with jobs=1"
-        )
+        ) in killed.stderr.splitlines()
     complete = [entry["file"] for entry in json.loads((folder / "index.json").read_text())["shards"] if entry]
     assert complete == ["shard-0000.npy", "shard-0001.npy"]
     assert len(list(folder.glob(".*.part*"))) == (victim == "writing")
