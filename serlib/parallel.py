@@ -13,6 +13,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+_WORKER = False
+"""Whether this process is one of several that `run` started."""
+
 
 def run(
     tasks: Iterable, jobs: int, *, ordered: bool = True, **options: Any
@@ -22,7 +25,8 @@ def run(
     A process whose memory has grown is replaced by a fresh one between two tasks;
     loky's warning of that is no news. The processes end when the one that started them
     is gone, killed for instance: what is started again in its place shall not meet them
-    at work on the same files.
+    at work on the same files. One of them starts no processes of its own, but does the
+    tasks itself: the cores are taken, and pools within pools wait for each other.
 
     Args:
         tasks: of `joblib.delayed`.
@@ -37,6 +41,7 @@ def run(
     )
     order = "generator" if ordered else "generator_unordered"
     following = {"initializer": _follow, "initargs": (os.getpid(),)}
+    jobs = 1 if _WORKER else jobs
     return Parallel(
         n_jobs=jobs, backend="loky", return_as=order, **following, **options
     )(tasks)
@@ -44,6 +49,8 @@ def run(
 
 def _follow(parent: int) -> None:
     """End this process within a second after its parent, in whatever way that ended."""
+    global _WORKER
+    _WORKER = True
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -332,8 +332,8 @@ def variants(
     ids: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Tabulate what each variant of a paper did, against the default on the same folds
-    and seeds. An interval over test items says nothing of other trainings: with few
-    runs it is a hint, no finding.
+    and seeds, run by run: one or two trainings are too few for an interval that holds
+    for others.
 
     Args:
         paper: key of the paper.
@@ -342,8 +342,8 @@ def variants(
         measure, ids: as in `scores`.
 
     Returns:
-        a row per variant: its system, the difference in points with its interval over
-        test items, and how many runs; where there is none, a row that says so.
+        a row per variant: its system, by how many points it is ahead of the default in
+        the mean of the runs and in each; where there is none, a row that says so.
     """
     rows = {}
     for name, variant in models.variants(paper).items():
@@ -352,11 +352,17 @@ def variants(
         own = [(paper, variant.system, one, corpus, profile) for one in (name, "")]
         changed, usual = shared(*(kept(directory, *one) for one in own))
         if changed:
-            gap, _ = difference(changed, usual, measure, ids)
-            rows[name] = {"system": variant.system, "points": signed(gap)}
-            rows[name] |= {"runs": str(len(changed))}
-    none = {"no variant was trained here": {"system": "", "points": "", "runs": "0"}}
-    return _table(rows or none, f"instead of the default, {measure.upper()}")
+            a, b = (
+                [scores([one], measure, ids).estimate.item() for one in records]
+                for records in (changed, usual)
+            )
+            each = list(np.subtract(a, b))
+            rows[name] = {"system": variant.system, "points": signed(np.mean(each))}
+            rows[name] |= {"run by run": ", ".join(map(signed, each))}
+    if not rows:
+        nothing = dict.fromkeys(("system", "points", "run by run"), "")
+        rows = {"no variant was trained here": nothing}
+    return _table(rows, f"instead of the default, {measure.upper()}")
 
 
 def kept(

@@ -99,9 +99,22 @@ def test_a_paper_s_size_without_its_word_vectors_says_so() -> None:
 
 
 def test_variants_that_were_not_trained_are_said_and_not_an_empty_table(tmp_path) -> None:
-    told = tables.variants("krishna2020", tmp_path)
-    assert list(told.index) == ["no variant was trained here"] and told["runs"].tolist() == ["0"]
-    assert list(told.columns) == ["system", "points", "runs"] and told.index.name == "instead of the default, UA"
+    nothing = tables.variants("krishna2020", tmp_path)
+    assert list(nothing.index) == ["no variant was trained here"] and nothing.index.name == "instead of the default, UA"
+    assert list(nothing.columns) == ["system", "points", "run by run"]
+
+
+def test_a_variant_stands_beside_the_default_run_by_run(tmp_path) -> None:
+    changed = "ReLU after g"
+    for fold in (0, 1):
+        results.write(told("mdre", fold=fold), tmp_path)
+        other = told("mdre", fold=fold, variant=changed)
+        if fold:  # five more of the ten of its class, so that UA falls by 12.5 points
+            other.predictions.outputs[[0, 4, 8, 12, 16]] = [0, 1, 0, 0]
+        results.write(other, tmp_path)
+    results.write(told("mdre", fold=2), tmp_path)  # the default has a fold more
+    row = tables.variants("yoon2018", tmp_path).loc[changed]
+    assert row.to_dict() == {"system": "mdre", "points": "-6.2", "run by run": "+0.0, -12.5"}
 
 
 def test_records_of_a_larger_corpus_of_the_same_name_are_not_kept_for_a_small_one(synthetic, tmp_path) -> None:

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import across_studies
 import alignment_studies
+import fresh_studies
 import recognition_studies
 import spaces
 import speech_studies
@@ -37,7 +38,7 @@ from serlib.files import cache_folder, write_json
 from serlib.studies import Study
 
 RESULTS = spaces.ROOT / "results"
-MODULES = (word_studies, alignment_studies, speech_studies, recognition_studies, across_studies)
+MODULES = (word_studies, alignment_studies, speech_studies, recognition_studies, across_studies, fresh_studies)
 STUDIES = {name: plan for module in MODULES for name, plan in module.STUDIES.items()}
 
 

@@ -217,7 +217,7 @@ def test_two_processes_make_one_table(tmp_path: Path) -> None:
     both = [
         subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0].split() for process in both]
+    outputs = [process.communicate(timeout=300)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(int(output[1]) for output in outputs) == [0, 70]
     assert outputs[0][2] == outputs[1][2]
