@@ -11,10 +11,12 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
 from workflow import colab, gpu, run_chapters, summary
@@ -103,6 +105,28 @@ def test_solutions_are_folded_and_end(chapter: Path) -> None:
 def test_colab_cell_installs_from_the_address_in_the_configuration(chapter: Path) -> None:
     (cell,) = tagged(read(chapter), colab.TAG)
     assert cell.source == colab.source()
+
+
+def test_a_notebook_alone_fetches_the_book_once_and_one_beside_it_nothing(tmp_path: Path, monkeypatch) -> None:
+    done: list[str] = []
+    shell = SimpleNamespace(
+        system=done.append, run_line_magic=lambda name, line: done.append(f"%{name} {line}"), var_expand=str
+    )
+    cell = TransformerManager().transform_cell(colab.source())
+    repository, name = colab.address(), colab.address().rpartition("/")[2]
+
+    def run_in(folder: Path) -> list[str]:
+        done.clear()
+        monkeypatch.chdir(folder)
+        exec(cell, {"get_ipython": lambda: shell})
+        return done
+
+    rest = [f'%pip install --quiet "./{name}[synthetic]"', f"%cd -q {name}/book"]
+    assert run_in(tmp_path) == [f"git clone --quiet --depth 1 $address {name}", *rest] and repository in cell
+    (tmp_path / name / "book").mkdir(parents=True)
+    assert run_in(tmp_path) == rest
+    (tmp_path / name / "_toc.yml").touch()
+    assert run_in(tmp_path / name / "book") == [] == run_in(tmp_path / name)
 
 
 @chapters

@@ -2,8 +2,9 @@
 
     python workflow/colab.py
 
-In Colab the cell fetches the repository, with the records that chapters read, and installs the library; elsewhere it
-does nothing. A chapter without one gets it after its first cell.
+Where the notebook lies alone, in Colab or in anybody's folder, the cell fetches the repository, with the records that
+chapters read, and installs the library; beside the book it does nothing. A chapter without one gets it after its first
+cell.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ def address() -> str:
 
 def source() -> str:
     """Return what the Colab cell says: fetch the book with its records, and install what is not good enough there."""
-    folder = "/content/book"
+    folder = address().rpartition("/")[2]
     return (
-        "import sys\n"
+        "from pathlib import Path\n"
         "\n"
-        'if "google.colab" in sys.modules:  # elsewhere the book is already there\n'
+        'if not any(Path(up, "_toc.yml").is_file() for up in (".", "..")):\n'
+        "    # This notebook is alone, as in Colab: fetch the book, with its records.\n"
         f'    address = "{address()}"\n'
-        f"    ![ -d {folder} ] || git clone --quiet --depth 1 $address {folder}\n"
-        f'    %pip install --quiet "{folder}[synthetic]"\n'
+        f'    if not Path("{folder}").is_dir():\n'
+        f"        !git clone --quiet --depth 1 $address {folder}\n"
+        f'    %pip install --quiet "./{folder}[synthetic]"\n'
         f"    %cd -q {folder}/book"
     )
 
