@@ -740,7 +740,10 @@ def _make_all(
                 yield run, _make(run, corpus, told, *keep)
         return
     how = (corpus, False, *keep)
-    tasks = (delayed(_numbered)(n, run, *how) for n, run in enumerate(missing))
+    tasks = (
+        delayed(_numbered)(n, find_system(run.paper, run.system), run, *how)
+        for n, run in enumerate(missing)
+    )
     made = parallel.run(tasks, jobs, ordered=False, pre_dispatch=jobs)
     shown = {"total": len(missing), "unit": "run", "leave": False}
     with bar(progress, desc=missing[0].system, **shown) as told:
@@ -751,8 +754,12 @@ def _make_all(
             yield missing[n], record
 
 
-def _numbered(number: int, *what: Any) -> tuple[int, Record]:
-    return number, _make(*what)
+def _numbered(number: int, system: System, run: Run, *how: Any) -> tuple[int, Record]:
+    """Make a run in another process, which knows only the systems of the library and
+    not one that was added or replaced where the run was asked for.
+    """
+    models.systems(run.paper)[run.system] = system
+    return number, _make(run, *how)
 
 
 def _extract(plan: Sequence[Run], corpus: Corpus, progress: bool) -> None:

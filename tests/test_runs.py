@@ -365,6 +365,19 @@ def test_runs_side_by_side_give_the_same_records(corpus, tmp_path) -> None:
     assert len(results.read(tmp_path / "results")) == 4
 
 
+def test_a_system_that_was_added_or_replaced_is_known_side_by_side(corpus, monkeypatch) -> None:
+    usual = SYSTEMS["tre"]
+
+    def smaller(sizes, **options):
+        return usual.build(sizes, **options | {"hidden": 3})
+
+    for name in ("smaller", "tre"):  # of the second another process had silently made the library's own
+        monkeypatch.setitem(SYSTEMS, name, replace(usual, name=name, build=smaller))
+        options = {"folds": 2, "seeds": 1, "device": "cpu", "overrides": {"epochs": 1}, "progress": False}
+        one, two = (runs.run("yoon2018", name, corpus, jobs=jobs, **options) for jobs in (1, 2))
+        assert all(same(a, b) for a, b in zip(one, two, strict=True)) and len(one) == 2
+
+
 def test_plan_and_make_in_one_call(corpus, tmp_path) -> None:
     options = {"folds": [1], "seeds": 1, "device": "cpu", "overrides": TINY | {"epochs": 1}}
     (record,) = runs.run("yoon2018", "tre", corpus, jobs=1, progress=False, results_dir=tmp_path / "r", **options)

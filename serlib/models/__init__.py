@@ -17,7 +17,7 @@ PAPERS = ("yoon2018", "xu2019", "shen2020", "krishna2020", "tzirakis2021")
 """Papers whose systems are here; each is the name of a module."""
 
 
-def systems(paper: str) -> Mapping[str, System]:
+def systems(paper: str) -> dict[str, System]:
     """Return the systems of a paper by name.
 
     Args:
