@@ -60,7 +60,7 @@ def main() -> None:
                 memories += [in_a_process(size, way, options) for way in ("nested loops", "serlib")]
     tables = {"whole": pd.DataFrame(whole), "parts": pd.DataFrame(parts), "memory": pd.DataFrame(memories)}
     hardware = {device: provenance.hardware(device) for device in devices()}
-    report(options.out, "shen2020", tables, hardware, threads=1, batch=BATCH)
+    report(options.out, "shen2020", tables, hardware, threads=1, batch=BATCH, rounds=options.repeats)
 
 
 def prepared(size: str, corpus: str, utterances: int, device: str) -> tuple[WISE, list[Batch]]:
