@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 REPORTS := _build/reports
-# Chapters that `make notebooks` runs at the same time.
+# Chapters that run at the same time.
 AT_ONCE ?= 2
 # Where `make records` keeps what it makes; FRESH=1 makes everything anew, there and in the book.
 RECORDS ?= $(if $(FRESH),_build/fresh,results)
@@ -77,7 +77,7 @@ corpus: $(READY)
 	  $(call orelse,could not make the synthetic corpora. SERLIB_CACHE names the folder that they are kept in.)
 
 book: corpus $(if $(FRESH),records)
-	@"$(BIN)/python" workflow/run_chapters.py stage --execute _build/source $(if $(FRESH),--results "$(RECORDS)") \
+	@"$(BIN)/python" workflow/run_chapters.py stage --execute --at-once $(AT_ONCE) _build/source $(if $(FRESH),--results "$(RECORDS)") \
 	  $(call orelse,a chapter could not be run. The message above names it.)
 	@"$(BIN)/jupyter-book" build --all -W -n --keep-going --path-output . _build/source \
 	  $(call orelse,the pages could not be built without warnings. The lines with WARNING above say where.)

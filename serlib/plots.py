@@ -488,14 +488,38 @@ def traces(
         axes.plot(times, curve, label="what annotators say")
         if felt is not None:
             axes.plot(felt.index, felt[name], "--", label="what is felt")
-        turns(axes, recording)
+        _turns(axes, recording)
         axes.set(ylim=(-1, 1), ylabel=name)
     panels[0].legend(loc="lower right", ncols=2)
     panels[0].set_title(title)
     panels[-1].set_xlabel("time (s); grey: the subject speaks")
 
 
-def turns(axes: Axes, recording: Recording) -> None:
+def fusion(weights: Mapping[str, np.ndarray], recording: Recording) -> Figure:
+    """Draw how much an attention to two vectors takes of the first, over a recording.
+
+    Args:
+        weights: `first, second` to that share at every label, (labels,), see
+            `models.tzirakis2021.Disentangled`.
+        recording: that they are of.
+    """
+    figure, panels = plt.subplots(len(weights), 1, figsize=(5.6, 5), sharex=True)
+    panels[-1].set_xlabel(f"time (s) in {recording.id}; grey: the subject speaks")
+    swings = []
+    for (two, own), axes in zip(weights.items(), panels, strict=True):
+        first = two.split(", ")[0]
+        axes.plot(recording.hop * np.arange(len(own)), own)
+        _turns(axes, recording)
+        axes.set(ylim=(0, 1), ylabel=f"weight of {first}")
+        axes.set_title(f"attention to {two.replace(', ', ' and ')}", fontsize=10)
+        span = f"{np.min(own):.2f} to {np.max(own):.2f}"
+        swings.append(f"{first} {np.median(own):.2f}, {span}")
+    said = f"Weights in {recording.id}, median and range: {'; '.join(swings)}."
+    figure.set_label(said)
+    return figure
+
+
+def _turns(axes: Axes, recording: Recording) -> None:
     """Shade when the subject of a recording speaks, on axes over seconds."""
     for _, start, end in recording.turns:
         axes.axvspan(start, end, color=INK, alpha=0.13, linewidth=0)

@@ -396,6 +396,27 @@ def kept(
     return [record for record in found if items.issuperset(record.predictions.ids)]
 
 
+def in_full(
+    directory: str | Path | None,
+    paper: str,
+    systems: Iterable[str],
+    corpus: Corpus,
+    **variants: tuple[str, str],
+) -> dict[str, list[Record]]:
+    """Read what a folder has of systems in the paper's own size, see `kept`.
+
+    Args:
+        directory, paper, corpus: as for `kept`.
+        systems: their keys, which are those of the result too.
+        variants: further keys to a system and its variant.
+    """
+    chosen = {name: (name, "") for name in systems} | variants
+    return {
+        name: kept(directory, paper, *one, corpus, "paper")
+        for name, one in chosen.items()
+    }
+
+
 def whole(records: Iterable[Record]) -> list[Record]:
     """Keep the seeds of which every fold is there that any seed has, so that no fold
     counts more than another.

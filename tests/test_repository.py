@@ -222,6 +222,22 @@ def test_tidy_keeps_outputs_and_drops_progress_bars() -> None:
     assert set(tidied.metadata) == {"kernelspec", "language_info", "serlib"}
 
 
+def test_two_chapters_at_the_same_time_and_the_first_that_fails_is_named(tmp_path: Path) -> None:
+    def write(name: str, code: str) -> Path:
+        cells = [nbformat.v4.new_code_cell(code)]
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": run_chapters.KERNEL}), tmp_path / name
+        )
+        return tmp_path / name
+
+    good = [write(f"{name}.ipynb", f"print({name!r})") for name in ("one", "two")]
+    run_chapters._execute_all(good, at_once=2)
+    said = [nbformat.read(path, as_version=4).cells[0].outputs[0].text for path in good]
+    assert said == ["one\n", "two\n"]
+    with pytest.raises(SystemExit, match=r"(?s)of no use.*bad\.ipynb: the cell above failed"):
+        run_chapters._execute_all([write("bad.ipynb", "raise ValueError('of no use')")], at_once=2)
+
+
 def test_summary_adds_up_reports(tmp_path: Path) -> None:
     (tmp_path / "unit.xml").write_text(
         '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1"/></testsuites>'

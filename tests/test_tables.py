@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,3 +126,15 @@ def test_records_of_a_larger_corpus_of_the_same_name_are_not_kept_for_a_small_on
         results.write(record, tmp_path)
     assert [one.fold for one in tables.kept(tmp_path, "yoon2018", "tre")] == [0, 1]
     assert [one.fold for one in tables.kept(tmp_path, "yoon2018", "tre", corpus=synthetic)] == [0]
+
+
+def test_systems_in_full_are_read_by_name_with_their_variants_and_without_small_ones(synthetic, tmp_path) -> None:
+    changed = "ReLU after g"
+    for record in (told("mdre"), told("mdre", fold=1), told("mdre", variant=changed), told("tre")):
+        large = replace(record, profile="quick" if record.fold or record.system == "tre" else "paper")
+        large.predictions.ids[:] = [u.id for u in synthetic][:40]
+        results.write(large, tmp_path)
+    full = tables.in_full(tmp_path, "yoon2018", ["mdre", "tre"], synthetic, changed=("mdre", changed))
+    found = {name: [(one.system, one.variant, one.fold) for one in own] for name, own in full.items()}
+    assert found == {"mdre": [("mdre", "", 0)], "tre": [], "changed": [("mdre", changed, 0)]}
+    assert tables.in_full(None, "yoon2018", ["mdre"], synthetic) == {"mdre": []}

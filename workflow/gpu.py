@@ -4,15 +4,18 @@
     python workflow/gpu.py --wheels FOLDER --minutes 8 --out OUT
     python workflow/gpu.py --device cpu --minutes 3 --out OUT       a rehearsal
 
-It makes the corpus there, extracts features with torch beside openSMILE, runs the tests that want a GPU, one short
-training of every system on CPU and on the device, measures throughput and memory at the papers' sizes, and then
-makes listed runs of the `paper` profile until the time is up. What it leaves in OUT: `gpu.json`, `results.zip` and
-`log.txt`. Started again with the same OUT it goes on: `results.zip` is unpacked first, and finished steps are kept.
+It makes the corpora there, extracts features with torch beside openSMILE, runs the tests that want a GPU, measures
+throughput and memory at the papers' sizes, makes one short training of every system on CPU and on the device, and
+then the runs of the `paper` profile that `workflow/runs.yml` lists and `results/` lacks, in the order of the list,
+until the time is up. What it leaves in OUT: `gpu.md` and `gpu.json`, tables for `benchmarks/`; `results.zip`, records;
+`session.json` and `log.txt`. Started again with the same OUT it goes on: `results.zip` is unpacked first, and
+finished steps are kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import multiprocessing
@@ -22,7 +25,7 @@ import sys
 import time
 import traceback
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -48,13 +51,6 @@ UPDATES, SHORT = 12, 40
 
 AT_ONCE = 8
 """Runs that share the GPU, each in a process of its own: a small net alone leaves most of it idle."""
-
-FIRST = {
-    "xu2019": ("concat", "aligned", "hard"),
-    "krishna2020": ("cma-raw", "cma-spec", "text"),
-    "tzirakis2021": ("concat", "attention", "paralinguistic", "word2vec", "speech2vec", "aligned-speech2vec"),
-}
-"""Systems of which pages ask at the papers' own sizes first."""
 
 
 def download(folder: Path) -> None:
@@ -90,7 +86,7 @@ class Session:
     def __init__(self, out: Path, minutes: float, device: str):
         self.out, self.device, self.total = out, device, 60 * minutes
         self.end = time.monotonic() + self.total
-        self.path = out / "gpu.json"
+        self.path = out / "session.json"
         self.found = json.loads(self.path.read_text()) if self.path.is_file() else {}
 
     @property
@@ -129,6 +125,7 @@ class Session:
 
 def machine(session: Session) -> dict:
     """What this machine is."""
+    import benchmarks.report  # which asks for the load when it is imported  # noqa: F401
     from serlib import provenance
 
     devices = dict.fromkeys(("cpu", session.device))
@@ -185,7 +182,8 @@ def features(session: Session) -> list[dict]:
 
 def tests(session: Session) -> dict:
     """Run the tests that want a GPU."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "-k", "gpu or cuda or GPU"]
+    want = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "cuda.is_available" in path.read_text()]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, want), "-k", "gpu"]
     limit = max(30.0, session.left / 3)
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
@@ -225,28 +223,24 @@ def answers(model, data):
 
 def side_by_side(session: Session) -> list[dict]:
     """Train every system for a few updates on CPU and device: the same numbers, but for how each rounds."""
+    jobs = [(paper, name, session.device) for paper, name in systems()]
+    return sorted(shared_out(session, _both_ways, jobs, until=0.3 * session.total), key=lambda row: row["system"])
+
+
+def _both_ways(paper: str, name: str, device: str) -> dict:
     from serlib import runs
 
-    rows = []
-    for paper, name in systems():
-        if session.share < 0.45:
-            rows.append({"system": f"{paper} {name}", "left out": "no time"})
-            continue
-        read = source(paper).corpus if name.endswith("-asr") else source(paper)  # that reads its own texts
-        losses, told, seconds = [], [], []
-        for device in ("cpu", session.device):
-            how = {"folds": [0], "seeds": [0], "device": device, "overrides": {"max_steps": SHORT, "epochs": 1}}
-            (run,) = runs.plan(paper, name, source(paper).corpus, **how)
-            fold = runs.prepare(run, read)
-            start = time.monotonic()
-            model, fitted = runs.train(fold, 0, progress=False)
-            seconds.append(time.monotonic() - start)
-            losses.append(fitted.history[-1]["dev_loss"])
-            told.append(answers(model, fold.test))
-        agree = float(((told[0] - told[1]).abs() < 0.01).float().mean())
-        row = {"system": f"{paper} {name}", "cpu loss": losses[0], "device loss": losses[1]}
-        rows.append(row | {"answers that agree": agree, "cpu s": seconds[0], "device s": seconds[1]})
-    return rows
+    read = source(paper).corpus if name.endswith("-asr") else source(paper)  # that reads its own texts
+    losses, told = [], []
+    for one in ("cpu", device):
+        how = {"folds": [0], "seeds": [0], "device": one, "overrides": {"max_steps": SHORT, "epochs": 1}}
+        (run,) = runs.plan(paper, name, source(paper).corpus, **how)
+        fold = runs.prepare(run, read)
+        model, fitted = runs.train(fold, 0, progress=False)
+        losses.append(fitted.history[-1]["dev_loss"])
+        told.append(answers(model, fold.test))
+    row = {"system": f"{paper} {name}", "cpu loss": losses[0], "device loss": losses[1]}
+    return row | {"answers that agree": float(((told[0] - told[1]).abs() < 0.01).float().mean())}
 
 
 def throughput(session: Session) -> list[dict]:
@@ -285,56 +279,88 @@ def throughput(session: Session) -> list[dict]:
     return rows
 
 
-def papers_own(session: Session) -> list[str]:
-    """Make runs of the `paper` profile that are no records yet, those of `FIRST` before the others and all folds with
-    one seed first, until the time is up; those that are not ready then are left with their checkpoints.
+def papers_own(session: Session) -> list[dict]:
+    """Make listed runs of the `paper` profile that are no records yet, in the order of the list, until the time is up;
+    those that are not ready then are left with their checkpoints.
     """
-    from serlib import results, runs
+    from serlib import runs
+    from workflow import records
 
-    wanted = []
-    for paper, name in systems():
-        how = {"profile": "paper", "device": session.device, "seeds": 1}
-        wanted += runs.plan(paper, name, source(paper).corpus, **how)
-    there = {one.key for one in results.read(ROOT / "results")}
-    wanted = [run for run in wanted if run.key not in there]
-    wanted.sort(key=lambda run: (run.system not in FIRST.get(run.paper, ()), run.fold))
+    wanted, there = records.listed()
+    wanted = [one for one in records.missing(wanted) if one.run.profile == "paper"]
+    for name, made in there.items():
+        runs._extract([one.run for one in wanted if one.run.corpus == name], made, progress=False)
+    jobs = [(one, session.device, session.out / "results") for one in wanted]
+    return list(shared_out(session, _make, jobs, until=15))
+
+
+def _make(one, device: str, folder: Path) -> dict:
+    from serlib import runs
+
+    start, plan = time.monotonic(), [dataclasses.replace(one.run, device=device)]
+    runs.make(plan, listed_corpus(one.run.corpus), results_dir=folder, jobs=1, progress=False, weights=one.weights)
+    return {"run": one.run.name, "seconds": round(time.monotonic() - start)}
+
+
+@cache
+def listed_corpus(name: str):
+    """A corpus as listed runs read it."""
+    from serlib import corpora
+    from workflow import records
+
+    return records.with_words(corpora.load(name, progress=False).four_class())
+
+
+def shared_out(session: Session, work: Callable[..., dict], jobs: list[tuple], until: float) -> Iterator[dict]:
+    """Have `AT_ONCE` processes do jobs, until so many seconds of the session are left; yield what each job gives, or
+    the error that it failed with.
+    """
     fresh = multiprocessing.get_context("spawn")  # the GPU cannot be shared with a forked process
-    left, finished = fresh.SimpleQueue(), fresh.SimpleQueue()
-    for run in wanted:
-        left.put((run.paper, run.system, run.fold, run.seed))
+    waiting, finished = fresh.Queue(), fresh.Queue()
+    waiting.cancel_join_thread()  # jobs that nobody took are left
+    for job in [*jobs, *[None] * AT_ONCE]:
+        waiting.put(job)
     os.environ["OMP_NUM_THREADS"] = "1"
-    how = (left, finished, session.device, session.out / "results")
-    children = [fresh.Process(target=_make_more, args=how, daemon=True) for _ in range(AT_ONCE)]
+    children = [fresh.Process(target=_work, args=(work, waiting, finished), daemon=True) for _ in range(AT_ONCE)]
     for child in children:
         child.start()
-    names = []
-    while session.left > 15 and any(child.is_alive() for child in children):
+    while session.left > until:
+        alive = any(child.is_alive() for child in children)
         while not finished.empty():
-            names.append(finished.get())
-            logging.info("%s, %.0f s left", names[-1], session.left)
+            said = finished.get()
+            logging.info("%s, %.0f s left", said, session.left)
+            yield said
+        if not alive:
+            break
         time.sleep(0.5)
     for child in children:
         child.kill()
         child.join()
-    return names
 
 
-def _make_more(left, finished, device: str, folder: Path) -> None:
-    """Make one run after the other, as long as there are any."""
-    from serlib import runs
-
-    while not left.empty():
-        paper, system, fold, seed = left.get()
-        made = source(paper).corpus
-        how = {"profile": "paper", "device": device, "folds": [fold], "seeds": [seed]}
-        start = time.monotonic()
-        looked_into = (system, fold) == ("aligned", 0)
+def _work(work: Callable[..., dict], waiting, finished) -> None:
+    """Do one job after the other, as long as there are any."""
+    while (job := waiting.get()) is not None:
         try:
-            plan = runs.plan(paper, system, made, **how)
-            runs.make(plan, made, results_dir=folder, jobs=1, progress=False, weights=looked_into)
-            finished.put(f"{plan[0].name}: {time.monotonic() - start:.0f} s")
+            finished.put(work(*job))
         except Exception as error:  # said, and the next one tried
-            finished.put(f"{paper} {system}, fold {fold}: {error!r}")
+            logging.exception("a job failed")
+            finished.put({"failed": repr(error), "job": str(job[:2])})
+
+
+def tables(session: Session) -> None:
+    """Write what was measured as other benchmarks do."""
+    import pandas as pd
+
+    from benchmarks.report import report
+
+    steps = ("features", "throughput", "side by side")
+    found = {
+        name: pd.DataFrame(session.found[name]["result"]) for name in steps if "result" in session.found.get(name, {})
+    }
+    hardware = session.found["machine"]["result"]["hardware"]
+    input = f"throughput: {UPDATES - 1} updates of the paper profile after the first; side by side: {SHORT} of quick"
+    report(session.out, "gpu", found, hardware, input=input)
 
 
 def packed(out: Path) -> None:
@@ -382,12 +408,13 @@ def main() -> None:
     session.step("corpus", corpus)
     session.step("features", features, least=0.5)
     session.step("tests", tests, least=0.5)
-    session.step("side by side", side_by_side, least=0.45)
-    session.step("throughput", throughput, least=0.25)
+    session.step("throughput", throughput, least=0.4)
+    session.step("side by side", side_by_side, least=0.35)
+    tables(session)
     session.found.pop("papers' own runs", None)
     session.step("papers' own runs", papers_own, least=0.05)
     packed(out)
-    print(f"look at {out}: gpu.json, results.zip, log.txt")
+    print(f"look at {out}: gpu.md, gpu.json, results.zip, session.json, log.txt")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ in the folder that `SERLIB_RAVDESS` names, or in the cache folder. Elsewhere it 
     python workflow/run_chapters.py stage FOLDER --execute  copy the book and execute what can run; --results R: with
                                                             the records in R in place of the book's own
     python workflow/run_chapters.py refresh [CHAPTER ...]   execute in place
+
+Two chapters run at the same time, or as many as --at-once says.
 """
 
 from __future__ import annotations
@@ -24,8 +26,12 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
+from joblib import delayed
 from nbformat import NotebookNode
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from serlib import parallel
 from serlib.files import atomic, cache_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,7 +102,7 @@ def execute(source: Path, target: Path, parameters: dict[str, str] | None = None
                 cwd=source.parent,
                 kernel_name="python3",
                 coalesce_streams=True,
-                progress_bar=True,
+                progress_bar=False,
             )
         except papermill.PapermillExecutionError as error:
             raise SystemExit(
@@ -107,7 +113,7 @@ def execute(source: Path, target: Path, parameters: dict[str, str] | None = None
         nbformat.write(notebook, temporary)
 
 
-def stage(folder: Path, run: bool, results: Path | None) -> None:
+def stage(folder: Path, run: bool, results: Path | None, at_once: int = 1) -> None:
     """Copy the book to `folder`, and execute there what can run, with the records in `results` or the book's own."""
     if folder.exists():
         shutil.rmtree(folder)
@@ -123,19 +129,18 @@ def stage(folder: Path, run: bool, results: Path | None) -> None:
         why = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         raise SystemExit(f"{folder}: cannot write a copy of the book: {why}; free some space or name another") from None
     if run:
-        for chapter in runnable("keeps its stored outputs"):
-            chosen = {} if results is None else {"results_dir": str(results.resolve())}
-            _timed(folder / chapter, folder / chapter, chosen)
+        chosen = {} if results is None else {"results_dir": str(results.resolve())}
+        _execute_all([folder / chapter for chapter in runnable("keeps its stored outputs")], at_once, chosen)
 
 
-def refresh(names: list[str]) -> None:
+def refresh(names: list[str], at_once: int = 1) -> None:
     """Execute chapters in place, all that can run or those named, and renew the README's figure."""
-    for chapter in runnable("keeps its stored outputs"):
-        if not names or chapter.stem in names:
-            _timed(ROOT / chapter, ROOT / chapter)
-            for cell in nbformat.read(ROOT / chapter, as_version=4).cells:
-                if README_FIGURE in cell.metadata.get("tags", []):
-                    _save_figure(cell, ROOT / "book" / "figures" / f"{chapter.stem}.png")
+    chosen = [chapter for chapter in runnable("keeps its stored outputs") if not names or chapter.stem in names]
+    _execute_all([ROOT / chapter for chapter in chosen], at_once)
+    for chapter in chosen:
+        for cell in nbformat.read(ROOT / chapter, as_version=4).cells:
+            if README_FIGURE in cell.metadata.get("tags", []):
+                _save_figure(cell, ROOT / "book" / "figures" / f"{chapter.stem}.png")
 
 
 def runnable(consequence: str) -> list[Path]:
@@ -150,11 +155,16 @@ def runnable(consequence: str) -> list[Path]:
     return found
 
 
-def _timed(source: Path, target: Path, parameters: dict[str, str] | None = None) -> None:
+def _execute_all(notebooks: list[Path], at_once: int, parameters: dict[str, str] | None = None) -> None:
+    """Execute chapters where they are, so many at the same time; the first that fails ends it."""
+    for said in parallel.run((delayed(_timed)(one, parameters) for one in notebooks), at_once, ordered=False):
+        print(said, file=sys.stderr)
+
+
+def _timed(notebook: Path, parameters: dict[str, str] | None) -> str:
     start = time.monotonic()
-    print(f"{source.relative_to(ROOT)}", file=sys.stderr)
-    execute(source, target, parameters)
-    print(f"{source.relative_to(ROOT)}: {time.monotonic() - start:.0f} s", file=sys.stderr)
+    execute(notebook, notebook, parameters)
+    return f"{notebook.name}: {time.monotonic() - start:.0f} s"
 
 
 def _save_figure(cell: NotebookNode, path: Path) -> None:
@@ -173,16 +183,18 @@ def main() -> None:
     staging.add_argument("--results", type=Path)
     refreshing = actions.add_parser("refresh")
     refreshing.add_argument("chapters", nargs="*")
+    for action in (staging, refreshing):
+        action.add_argument("--at-once", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.action == "list":
         print(*runnable("is not run here"))
         return
-    # Papermill shows its own bar on the terminal; the chapters' bars would end in their stored outputs.
+    # The chapters' bars would end in their stored outputs.
     os.environ["TQDM_DISABLE"] = "1"
     if arguments.action == "stage":
-        stage(arguments.folder.resolve(), arguments.execute, arguments.results)
+        stage(arguments.folder.resolve(), arguments.execute, arguments.results, arguments.at_once)
     else:
-        refresh(arguments.chapters)
+        refresh(arguments.chapters, arguments.at_once)
 
 
 if __name__ == "__main__":
