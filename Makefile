@@ -136,7 +136,7 @@ pages: $(if $(BUILT),,html)
 
 refresh: corpus
 	@"$(BIN)/python" workflow/colab.py
-	@"$(BIN)/python" workflow/run_chapters.py refresh $(CHAPTERS) $(call orelse,a chapter could not be run. The message above names it.)
+	@"$(BIN)/python" workflow/run_chapters.py refresh --at-once $(AT_ONCE) $(CHAPTERS) $(call orelse,a chapter could not be run. The message above names it.)
 
 CORPUS ?= synthetic
 PROFILE ?= paper

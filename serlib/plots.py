@@ -499,21 +499,24 @@ def fusion(weights: Mapping[str, np.ndarray], recording: Recording) -> Figure:
     """Draw how much an attention to two vectors takes of the first, over a recording.
 
     Args:
-        weights: `first, second` to that share at every label, (labels,), see
+        weights: names of the two vectors, joined by a comma and a space, to the weight
+            of the first one at every label, (labels,); see
             `models.tzirakis2021.Disentangled`.
         recording: that they are of.
     """
-    figure, panels = plt.subplots(len(weights), 1, figsize=(5.6, 5), sharex=True)
+    how = {"figsize": (5.6, 5), "sharex": True, "squeeze": False}
+    figure, grid = plt.subplots(len(weights), 1, **how)
+    panels = grid[:, 0]
     panels[-1].set_xlabel(f"time (s) in {recording.id}; grey: the subject speaks")
     swings = []
-    for (two, own), axes in zip(weights.items(), panels, strict=True):
-        first = two.split(", ")[0]
-        axes.plot(recording.hop * np.arange(len(own)), own)
+    for (pair, share), axes in zip(weights.items(), panels, strict=True):
+        first = pair.split(", ")[0]
+        axes.plot(recording.hop * np.arange(len(share)), share)
         _turns(axes, recording)
         axes.set(ylim=(0, 1), ylabel=f"weight of {first}")
-        axes.set_title(f"attention to {two.replace(', ', ' and ')}", fontsize=10)
-        span = f"{np.min(own):.2f} to {np.max(own):.2f}"
-        swings.append(f"{first} {np.median(own):.2f}, {span}")
+        axes.set_title(f"attention to {pair.replace(', ', ' and ')}", fontsize=10)
+        span = f"{np.min(share):.2f} to {np.max(share):.2f}"
+        swings.append(f"{first} {np.median(share):.2f}, {span}")
     said = f"Weights in {recording.id}, median and range: {'; '.join(swings)}."
     figure.set_label(said)
     return figure

@@ -403,7 +403,8 @@ def in_full(
     corpus: Corpus,
     **variants: tuple[str, str],
 ) -> dict[str, list[Record]]:
-    """Read what a folder has of systems in the paper's own size, see `kept`.
+    """Read what a folder has of systems in the paper's own size, under the paper's own
+    protocol, see `kept`; an empty list for a system that was not trained so.
 
     Args:
         directory, paper, corpus: as for `kept`.
@@ -450,7 +451,7 @@ def profiles(system: System, **shown: Any) -> pd.DataFrame:
 
 def made(records: Iterable[Record]) -> pd.DataFrame:
     """Tabulate how large systems are and how long they took: folds, seeds, parameters,
-    mean updates and minutes.
+    mean updates and minutes, those of a processor and of a GPU apart.
     """
     rows = {}
     for name, own in by_system(records).items():
@@ -459,9 +460,23 @@ def made(records: Iterable[Record]) -> pd.DataFrame:
             "seeds": str(len({r.seed for r in own})),
             "parameters": f"{own[0].parameters:,}",
             "updates": f"{np.mean([r.steps for r in own]):,.0f}",
-            "minutes": f"{np.mean([r.wall_time for r in own]) / 60:.1f}",
+            "minutes": _minutes(own),
         }
     return _table(rows, "system")
+
+
+def _minutes(records: Sequence[Record]) -> str:
+    """Mean minutes of a run, for each kind of device."""
+    by_kind: dict[str, list[float]] = {}
+    for one in records:
+        kind = "CPU" if one.device == "cpu" else "GPU"
+        by_kind.setdefault(kind, []).append(one.wall_time / 60)
+    return ", ".join(
+        f"{np.mean(minutes):.1f} ({kind})"
+        if len(by_kind) > 1
+        else f"{np.mean(minutes):.1f}"
+        for kind, minutes in sorted(by_kind.items())
+    )
 
 
 def about(records: Iterable[Record]) -> str:

@@ -231,11 +231,11 @@ def test_two_chapters_at_the_same_time_and_the_first_that_fails_is_named(tmp_pat
         return tmp_path / name
 
     good = [write(f"{name}.ipynb", f"print({name!r})") for name in ("one", "two")]
-    run_chapters._execute_all(good, at_once=2)
+    assert sorted(run_chapters.execute_all(good, at_once=2)) == sorted(good)
     said = [nbformat.read(path, as_version=4).cells[0].outputs[0].text for path in good]
     assert said == ["one\n", "two\n"]
     with pytest.raises(SystemExit, match=r"(?s)of no use.*bad\.ipynb: the cell above failed"):
-        run_chapters._execute_all([write("bad.ipynb", "raise ValueError('of no use')")], at_once=2)
+        list(run_chapters.execute_all([write("bad.ipynb", "raise ValueError('of no use')")], at_once=2))
 
 
 def test_summary_adds_up_reports(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ throughput and memory at the papers' sizes, makes one short training of every sy
 then the runs of the `paper` profile that `workflow/runs.yml` lists and `results/` lacks, in the order of the list,
 until the time is up. What it leaves in OUT: `gpu.md` and `gpu.json`, tables for `benchmarks/`; `results.zip`, records;
 `session.json` and `log.txt`. Started again with the same OUT it goes on: `results.zip` is unpacked first, and
-finished steps are kept.
+finished steps are kept; one for which the time was too short starts anew.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import argparse
 import dataclasses
 import json
 import logging
+import math
 import multiprocessing
 import os
+import queue
 import subprocess
 import sys
 import time
@@ -47,7 +49,7 @@ PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (17, 24, 26, 27, 28, 31, 34, 35)
 """What pip may take wheels of; it matches these names exactly."""
 
 UPDATES, SHORT = 12, 40
-"""Updates that a throughput is measured over, and that a short training makes."""
+"""Updates that a throughput is measured over, and that a short training makes, or an epoch where that is less."""
 
 AT_ONCE = 8
 """Runs that share the GPU, each in a process of its own: a small net alone leaves most of it idle."""
@@ -86,6 +88,7 @@ class Session:
     def __init__(self, out: Path, minutes: float, device: str):
         self.out, self.device, self.total = out, device, 60 * minutes
         self.end = time.monotonic() + self.total
+        self.whole = True  # whether the step at work has done, or will do, all that it is for
         self.path = out / "session.json"
         self.found = json.loads(self.path.read_text()) if self.path.is_file() else {}
 
@@ -101,14 +104,15 @@ class Session:
 
     def step(self, name: str, work: Callable[[Session], object], least: float = 0.0) -> None:
         """Do a step that was not done before, if at least this share of the time is left; if it fails, others go on."""
-        if "result" in self.found.get(name, {}):
+        if self.found.get(name, {}).get("whole"):
             return
         if self.share < least:
             self._note(name, {"left out": f"{self.left:.0f} s were left"})
             return
         start = time.monotonic()
+        self.whole = True
         try:
-            what = {"result": work(self)}
+            what = {"result": work(self)} | {"whole": self.whole}
         except Exception as error:  # said, kept, and the next step tried
             logging.exception("%s failed", name)
             what = {"failed": "".join(traceback.format_exception_only(error)).strip()}
@@ -125,7 +129,6 @@ class Session:
 
 def machine(session: Session) -> dict:
     """What this machine is."""
-    import benchmarks.report  # which asks for the load when it is imported  # noqa: F401
     from serlib import provenance
 
     devices = dict.fromkeys(("cpu", session.device))
@@ -149,7 +152,7 @@ def corpus(session: Session) -> dict:
 
 
 def features(session: Session) -> list[dict]:
-    """Extract with torch on the device, beside what the cache has from openSMILE or from the CPU."""
+    """Extract with torch, sound already on the device, beside what the cache has from openSMILE or from the CPU."""
     import numpy as np
     import torch
 
@@ -222,9 +225,11 @@ def answers(model, data):
 
 
 def side_by_side(session: Session) -> list[dict]:
-    """Train every system for a few updates on CPU and device: the same numbers, but for how each rounds."""
-    jobs = [(paper, name, session.device) for paper, name in systems()]
-    return sorted(shared_out(session, _both_ways, jobs, until=0.3 * session.total), key=lambda row: row["system"])
+    """Train every system for a few updates on CPU and device: the same numbers, but for how each rounds, and for what
+    dropout leaves out, which each draws in its own way."""
+    jobs = {f"{paper} {name}": (paper, name, session.device) for paper, name in systems()}
+    found = dict(shared_out(session, _both_ways, jobs, leave=0.3 * session.total))
+    return [{"system": name} | found[name] for name in sorted(found)]
 
 
 def _both_ways(paper: str, name: str, device: str) -> dict:
@@ -239,7 +244,7 @@ def _both_ways(paper: str, name: str, device: str) -> dict:
         model, fitted = runs.train(fold, 0, progress=False)
         losses.append(fitted.history[-1]["dev_loss"])
         told.append(answers(model, fold.test))
-    row = {"system": f"{paper} {name}", "cpu loss": losses[0], "device loss": losses[1]}
+    row = {"cpu loss": f"{losses[0]:.4f}", "device loss": f"{losses[1]:.4f}"}
     return row | {"answers that agree": float(((told[0] - told[1]).abs() < 0.01).float().mean())}
 
 
@@ -254,8 +259,11 @@ def throughput(session: Session) -> list[dict]:
     how = {"folds": [0], "seeds": [0], "profile": "paper", "device": session.device}
     how |= {} if on_gpu else {"overrides": {"batch_size": 4}}  # a rehearsal
     for paper, name in systems():
-        if session.share < 0.25 or name.endswith("-asr"):
+        if name.endswith("-asr"):
             continue
+        if session.share < 0.25:
+            session.whole = False
+            break
         (run,) = runs.plan(paper, name, source(paper).corpus, **how)
         fold = runs.prepare(run, source(paper))
         loss, updates = fold.task.loss(run.settings.loss), UPDATES if on_gpu else 2
@@ -274,7 +282,8 @@ def throughput(session: Session) -> list[dict]:
                     break
             seconds = time.monotonic() - begun
         row = {"system": f"{paper} {name}", "batch": run.settings.batch_size}
-        row["items/s"] = (updates - 1) * run.settings.batch_size / seconds
+        batches = math.ceil(len(fold.train) / run.settings.batch_size)  # of which the last may be small
+        row["items/s"] = (updates - 1) * len(fold.train) / batches / seconds
         rows.append(row | {"peak MiB": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None})
     return rows
 
@@ -290,77 +299,89 @@ def papers_own(session: Session) -> list[dict]:
     wanted = [one for one in records.missing(wanted) if one.run.profile == "paper"]
     for name, made in there.items():
         runs._extract([one.run for one in wanted if one.run.corpus == name], made, progress=False)
-    jobs = [(one, session.device, session.out / "results") for one in wanted]
-    return list(shared_out(session, _make, jobs, until=15))
+    jobs = {one.run.name: (one, session.device, session.out / "results") for one in wanted}
+    return [{"run": name} | row for name, row in shared_out(session, _make, jobs, leave=15)]
 
 
 def _make(one, device: str, folder: Path) -> dict:
     from serlib import runs
 
     start, plan = time.monotonic(), [dataclasses.replace(one.run, device=device)]
-    runs.make(plan, listed_corpus(one.run.corpus), results_dir=folder, jobs=1, progress=False, weights=one.weights)
-    return {"run": one.run.name, "seconds": round(time.monotonic() - start)}
+    how = {"results_dir": folder, "jobs": 1, "progress": False, "weights": one.weights}
+    runs.make(plan, listed_corpus(one.run.corpus), **how)
+    return {"seconds": round(time.monotonic() - start)}
 
 
 @cache
 def listed_corpus(name: str):
     """A corpus as listed runs read it."""
-    from serlib import corpora
     from workflow import records
 
-    return records.with_words(corpora.load(name, progress=False).four_class())
+    return records.load(name)
 
 
-def shared_out(session: Session, work: Callable[..., dict], jobs: list[tuple], until: float) -> Iterator[dict]:
-    """Have `AT_ONCE` processes do jobs, until so many seconds of the session are left; yield what each job gives, or
-    the error that it failed with.
+def shared_out(
+    session: Session, work: Callable[..., dict], jobs: dict[str, tuple], leave: float
+) -> Iterator[tuple[str, dict]]:
+    """Have `AT_ONCE` processes do jobs; yield the name of each and what it gives, or the error that it failed with.
+
+    When no more than `leave` seconds of the session are left the processes are killed: jobs at work, and those that
+    nobody took, are then left undone, and the step is not whole.
     """
     fresh = multiprocessing.get_context("spawn")  # the GPU cannot be shared with a forked process
     waiting, finished = fresh.Queue(), fresh.Queue()
     waiting.cancel_join_thread()  # jobs that nobody took are left
-    for job in [*jobs, *[None] * AT_ONCE]:
+    for job in [*jobs.items(), *[None] * AT_ONCE]:
         waiting.put(job)
     os.environ["OMP_NUM_THREADS"] = "1"
-    children = [fresh.Process(target=_work, args=(work, waiting, finished), daemon=True) for _ in range(AT_ONCE)]
+    children = [fresh.Process(target=_worker, args=(work, waiting, finished), daemon=True) for _ in range(AT_ONCE)]
     for child in children:
         child.start()
-    while session.left > until:
-        alive = any(child.is_alive() for child in children)
-        while not finished.empty():
-            said = finished.get()
-            logging.info("%s, %.0f s left", said, session.left)
-            yield said
-        if not alive:
-            break
-        time.sleep(0.5)
-    for child in children:
-        child.kill()
-        child.join()
+    undone = set(jobs)
+    try:
+        while undone and session.left > leave:
+            alive = any(child.is_alive() for child in children)
+            try:
+                name, said = finished.get(timeout=0.5)
+            except queue.Empty:
+                if not alive:
+                    break  # killed, for want of memory for instance
+                continue
+            logging.info("%s: %s, %.0f s left", name, said, session.left)
+            undone.remove(name)
+            yield name, said
+    finally:
+        for child in children:
+            child.kill()
+            child.join()
+    if undone:
+        session.whole = False
+        logging.warning("not done: %s", ", ".join(sorted(undone)))
 
 
-def _work(work: Callable[..., dict], waiting, finished) -> None:
+def _worker(work: Callable[..., dict], waiting, finished) -> None:
     """Do one job after the other, as long as there are any."""
     while (job := waiting.get()) is not None:
+        name, arguments = job
         try:
-            finished.put(work(*job))
+            finished.put((name, work(*arguments)))
         except Exception as error:  # said, and the next one tried
-            logging.exception("a job failed")
-            finished.put({"failed": repr(error), "job": str(job[:2])})
+            logging.exception("%s failed", name)
+            finished.put((name, {"failed": repr(error)}))
 
 
-def tables(session: Session) -> None:
+def tables(session: Session) -> str:
     """Write what was measured as other benchmarks do."""
     import pandas as pd
 
     from benchmarks.report import report
 
     steps = ("features", "throughput", "side by side")
-    found = {
-        name: pd.DataFrame(session.found[name]["result"]) for name in steps if "result" in session.found.get(name, {})
-    }
+    found = {name: pd.DataFrame(rows) for name in steps if (rows := session.found.get(name, {}).get("result"))}
     hardware = session.found["machine"]["result"]["hardware"]
-    input = f"throughput: {UPDATES - 1} updates of the paper profile after the first; side by side: {SHORT} of quick"
-    report(session.out, "gpu", found, hardware, input=input)
+    input = f"throughput: {UPDATES - 1} updates of the paper profile after the first; side by side: {SHORT} of quick, "
+    report(session.out, "gpu", found, hardware, input=input + "or one epoch where that is less")
+    return f"{len(found)} tables"
 
 
 def packed(out: Path) -> None:
@@ -396,6 +417,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(out / "log.txt"), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    import benchmarks.report  # noqa: F401 it asks for the load when it is imported: before anything is done
     from serlib.determinism import find_device
 
     find_device(arguments.device)
@@ -410,7 +432,8 @@ def main() -> None:
     session.step("tests", tests, least=0.5)
     session.step("throughput", throughput, least=0.4)
     session.step("side by side", side_by_side, least=0.35)
-    tables(session)
+    session.found.pop("tables", None)
+    session.step("tables", tables)
     session.found.pop("papers' own runs", None)
     session.step("papers' own runs", papers_own, least=0.05)
     packed(out)

@@ -89,7 +89,7 @@ def listed(group: str | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
         chosen = [one for one in _systems(entry) if group in (None, str(_group(name, entry, *one)))]
         if chosen and name not in there:
             try:
-                there[name] = with_words(corpora.load(name, progress=sys.stderr.isatty()).four_class())
+                there[name] = load(name)
             except FileNotFoundError as error:
                 print(f"its listed runs are left out: {error}", file=sys.stderr)
                 there[name] = None
@@ -99,6 +99,11 @@ def listed(group: str | None = None) -> tuple[list[Listed], dict[str, Corpus]]:
                 before = place in found and found[place].weights
                 found[place] = Listed(replace(run, device="cpu"), before or entry.get("weights", False))
     return list(found.values()), {name: corpus for name, corpus in there.items() if corpus is not None}
+
+
+def load(name: str) -> Corpus:
+    """Return a corpus as listed runs read it."""
+    return with_words(corpora.load(name, progress=sys.stderr.isatty()).four_class())
 
 
 def with_words(corpus: Corpus) -> Corpus:
@@ -266,8 +271,9 @@ def _commit() -> str:
 
 
 def _turn(one: Listed) -> bytes:
-    """What orders runs by chance, another way for every commit."""
-    return hashlib.blake2b(f"{_commit()}{one.run.key}".encode()).digest()
+    """What orders runs by chance, another way for every commit; folds and seeds, so that those of one turn share what
+    was made for them."""
+    return hashlib.blake2b(f"{_commit()} {one.run.fold} {one.run.seed}".encode()).digest()
 
 
 def _here(record: Record) -> bool:
@@ -332,7 +338,7 @@ def audit(wanted: Sequence[Listed], there: dict[str, Corpus], sample: int | None
     found = {one: _find(one) for one in wanted}
     chosen = [replace(one, run=replace(one.run, device=r.device)) for one, r in found.items() if r and _here(r)]
     if sample is not None:
-        chosen = sorted(chosen, key=_turn)[:sample]
+        chosen = sorted(chosen, key=lambda one: hashlib.blake2b(f"{_commit()}{one.run.key}".encode()).digest())[:sample]
     _extract([one.run for one in chosen], there)
     failures, same = 0, 0
     for said in _in_parallel(_audited, [[one.run] for one in chosen], there, jobs):

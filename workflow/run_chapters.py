@@ -21,12 +21,13 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import papermill
 import yaml
-from joblib import delayed
+from joblib import cpu_count, delayed
 from nbformat import NotebookNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -113,7 +114,7 @@ def execute(source: Path, target: Path, parameters: dict[str, str] | None = None
         nbformat.write(notebook, temporary)
 
 
-def stage(folder: Path, run: bool, results: Path | None, at_once: int = 1) -> None:
+def stage(folder: Path, run: bool, results: Path | None, at_once: int = 2) -> None:
     """Copy the book to `folder`, and execute there what can run, with the records in `results` or the book's own."""
     if folder.exists():
         shutil.rmtree(folder)
@@ -130,17 +131,17 @@ def stage(folder: Path, run: bool, results: Path | None, at_once: int = 1) -> No
         raise SystemExit(f"{folder}: cannot write a copy of the book: {why}; free some space or name another") from None
     if run:
         chosen = {} if results is None else {"results_dir": str(results.resolve())}
-        _execute_all([folder / chapter for chapter in runnable("keeps its stored outputs")], at_once, chosen)
+        for _ in execute_all([folder / chapter for chapter in runnable("keeps its stored outputs")], at_once, chosen):
+            pass
 
 
-def refresh(names: list[str], at_once: int = 1) -> None:
+def refresh(names: list[str], at_once: int = 2) -> None:
     """Execute chapters in place, all that can run or those named, and renew the README's figure."""
     chosen = [chapter for chapter in runnable("keeps its stored outputs") if not names or chapter.stem in names]
-    _execute_all([ROOT / chapter for chapter in chosen], at_once)
-    for chapter in chosen:
-        for cell in nbformat.read(ROOT / chapter, as_version=4).cells:
+    for notebook in execute_all([ROOT / chapter for chapter in chosen], at_once):
+        for cell in nbformat.read(notebook, as_version=4).cells:
             if README_FIGURE in cell.metadata.get("tags", []):
-                _save_figure(cell, ROOT / "book" / "figures" / f"{chapter.stem}.png")
+                _save_figure(cell, ROOT / "book" / "figures" / f"{notebook.stem}.png")
 
 
 def runnable(consequence: str) -> list[Path]:
@@ -155,16 +156,21 @@ def runnable(consequence: str) -> list[Path]:
     return found
 
 
-def _execute_all(notebooks: list[Path], at_once: int, parameters: dict[str, str] | None = None) -> None:
-    """Execute chapters where they are, so many at the same time; the first that fails ends it."""
-    for said in parallel.run((delayed(_timed)(one, parameters) for one in notebooks), at_once, ordered=False):
-        print(said, file=sys.stderr)
+def execute_all(notebooks: list[Path], at_once: int, parameters: dict[str, str] | None = None) -> Iterator[Path]:
+    """Execute chapters where they are, so many at the same time; yield each when it is done. The first that fails
+    ends it."""
+    for notebook, seconds in parallel.run(
+        (delayed(_timed)(one, parameters) for one in notebooks), at_once, ordered=False
+    ):
+        print(f"{notebook.name}: {seconds:.0f} s", file=sys.stderr)
+        yield notebook
 
 
-def _timed(notebook: Path, parameters: dict[str, str] | None) -> str:
+def _timed(notebook: Path, parameters: dict[str, str] | None) -> tuple[Path, float]:
     start = time.monotonic()
+    print(notebook.name, file=sys.stderr, flush=True)
     execute(notebook, notebook, parameters)
-    return f"{notebook.name}: {time.monotonic() - start:.0f} s"
+    return notebook, time.monotonic() - start
 
 
 def _save_figure(cell: NotebookNode, path: Path) -> None:
@@ -184,13 +190,14 @@ def main() -> None:
     refreshing = actions.add_parser("refresh")
     refreshing.add_argument("chapters", nargs="*")
     for action in (staging, refreshing):
-        action.add_argument("--at-once", type=int, default=2)
+        action.add_argument("--at-once", type=int, choices=range(1, 65), metavar="N", default=2)
     arguments = parser.parse_args()
     if arguments.action == "list":
         print(*runnable("is not run here"))
         return
     # The chapters' bars would end in their stored outputs.
     os.environ["TQDM_DISABLE"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // arguments.at_once)))  # of one chapter
     if arguments.action == "stage":
         stage(arguments.folder.resolve(), arguments.execute, arguments.results, arguments.at_once)
     else:
