@@ -369,18 +369,24 @@ def _audited(plan: Sequence[Run], there: dict[str, Corpus]) -> list[tuple[str, s
 
 
 def weights(wanted: Sequence[Listed], there: dict[str, Corpus]) -> int:
-    """Load every kept model and compare its predictions with the record's; return how many differ."""
+    """Load every kept model and compare its predictions with the record's; return how many differ.
+
+    Where it cannot be asked for the last digit, since another processor made the record, a hundred of the utterances
+    are enough: large networks of a GPU take minutes here.
+    """
     failures = 0
     for one in wanted:
         record = _find(one)
         if not one.weights or record is None:
             continue
         model, fold = runs.trained(one.run, there[one.run.corpus], results_dir=RESULTS, progress=False)
+        same = record.arithmetic == provenance.arithmetic()
+        some = slice(None, None, 1 if same or record.task != "classes" else math.ceil(len(fold.test) / 100))
         with reproducible(one.run.seed, fold.device, one.run.settings.threads):
-            outputs = training.predict(model, fold.test)
+            outputs = training.predict(model, fold.test, fold.test.ids[some])
         told = outputs.numpy() if isinstance(outputs, Tensor) else outputs.steps().numpy()
-        apart = float(np.abs(told - record.predictions.outputs).max())
-        allowed = 0.0 if record.arithmetic == provenance.arithmetic() else 1e-3
+        apart = float(np.abs(told - record.predictions.outputs[some]).max())
+        allowed = 0.0 if same else 1e-3
         failures += apart > allowed
         verdict = "reproduce the record" if apart <= allowed else "DO NOT reproduce the record"
         print(f"weights of {one.run.name} {verdict}: outputs at most {apart:.2g} apart")
