@@ -271,9 +271,13 @@ def _commit() -> str:
 
 
 def _turn(one: Listed) -> bytes:
-    """What orders runs by chance, another way for every commit; folds and seeds, so that those of one turn share what
-    was made for them."""
-    return hashlib.blake2b(f"{_commit()} {one.run.fold} {one.run.seed}".encode()).digest()
+    """What orders runs for replay: folds and seeds, so that those of one turn share what was made for them."""
+    return _chance((one.run.fold, one.run.seed))
+
+
+def _chance(of: object) -> bytes:
+    """What orders things by chance, another way for every commit."""
+    return hashlib.blake2b(f"{_commit()}{of}".encode()).digest()
 
 
 def _here(record: Record) -> bool:
@@ -338,7 +342,7 @@ def audit(wanted: Sequence[Listed], there: dict[str, Corpus], sample: int | None
     found = {one: _find(one) for one in wanted}
     chosen = [replace(one, run=replace(one.run, device=r.device)) for one, r in found.items() if r and _here(r)]
     if sample is not None:
-        chosen = sorted(chosen, key=lambda one: hashlib.blake2b(f"{_commit()}{one.run.key}".encode()).digest())[:sample]
+        chosen = sorted(chosen, key=lambda one: _chance(one.run.key))[:sample]
     _extract([one.run for one in chosen], there)
     failures, same = 0, 0
     for said in _in_parallel(_audited, [[one.run] for one in chosen], there, jobs):
